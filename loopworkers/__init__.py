@@ -1,0 +1,76 @@
+"""CPU work in async Python that never blocks the event loop.
+
+    from loopworkers import run_in_worker
+
+    value = await run_in_worker(fn, *args)
+
+The names below are loaded at first use: worker processes import this package before their
+first call, and need none of them. Layers, each of which imports only from those before it:
+
+    errors, _wire       what both sides share: frames, values, failures
+    _child              the worker's side
+    _loop               where asyncio and trio differ
+    _workers            one worker as the loop sees it: channel, process, isolate, thread
+    _call, _settle, _dispatch, _pool, ...    calls, their placing and their ends
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._child.reports import report_progress as report_progress
+    from ._executor import WorkerExecutor as WorkerExecutor
+    from ._loop.future import Progress as Progress
+    from ._loop.future import WorkerFuture as WorkerFuture
+    from ._pool import WorkerPool as WorkerPool
+    from ._run import current_pool as current_pool
+    from ._run import run_in_worker as run_in_worker
+    from ._stats import PoolStats as PoolStats
+    from .errors import CallTimeout as CallTimeout
+    from .errors import IsolateUnsupported as IsolateUnsupported
+    from .errors import LoopworkersError as LoopworkersError
+    from .errors import NotTransferable as NotTransferable
+    from .errors import PoolClosed as PoolClosed
+    from .errors import PoolFull as PoolFull
+    from .errors import PortClosed as PortClosed
+    from .errors import RemoteError as RemoteError
+    from .errors import WorkerDied as WorkerDied
+    from .errors import WorkerStuck as WorkerStuck
+
+_MODULES = {
+    "CallTimeout": "errors",
+    "IsolateUnsupported": "errors",
+    "LoopworkersError": "errors",
+    "NotTransferable": "errors",
+    "PoolClosed": "errors",
+    "PoolFull": "errors",
+    "PoolStats": "_stats",
+    "PortClosed": "errors",
+    "Progress": "_loop.future",
+    "RemoteError": "errors",
+    "WorkerDied": "errors",
+    "WorkerExecutor": "_executor",
+    "WorkerFuture": "_loop.future",
+    "WorkerPool": "_pool",
+    "WorkerStuck": "errors",
+    "current_pool": "_run",
+    "report_progress": "_child.reports",
+    "run_in_worker": "_run",
+}
+
+__all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'loopworkers' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -1,0 +1,95 @@
+"""The one place where asyncio and trio differ: callbacks on descriptors, timers, futures.
+
+`current()` gives the adapter of the running loop. Everything above works on this contract
+by callbacks, which is what keeps a call free of task switches; where waiting is wanted
+(closing a pool, iterating over results) anyio's primitives serve both.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Timer(Protocol):
+    """What can be called off: a timer, a task."""
+
+    def cancel(self) -> object: ...
+
+
+class Loop(ABC):
+    """What a pool needs of an event loop. Not thread-safe."""
+
+    name: str
+
+    @abstractmethod
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever ``fd`` can be read, until `remove_reader`."""
+
+    @abstractmethod
+    def remove_reader(self, fd: int) -> None: ...
+
+    @abstractmethod
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None: ...
+
+    @abstractmethod
+    def remove_writer(self, fd: int) -> None: ...
+
+    @abstractmethod
+    def call_soon(self, callback: Callable[[], None]) -> object:
+        """Call ``callback`` in the loop's next turn."""
+
+    @abstractmethod
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
+
+    @abstractmethod
+    def spawn(self, job: Callable[[], Coroutine[Any, Any, None]]) -> Timer:
+        """Run ``job``, which must not raise, in a task in the caller's context."""
+
+    @abstractmethod
+    def new_future(self, call: Any) -> Any:
+        """A WorkerFuture of this loop whose ``cancel`` asks ``call.cancel()`` first."""
+
+    @abstractmethod
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the loop's run is over, on the loop's thread."""
+
+    @abstractmethod
+    def is_running_here(self) -> bool:
+        """Whether this very loop runs in the calling thread."""
+
+    @property
+    @abstractmethod
+    def key(self) -> Any:
+        """What identifies the loop; weakly referable."""
+
+
+def current() -> Loop:
+    """The adapter of the loop that runs in this thread; RuntimeError if there is none."""
+    # A loop that runs has been imported: look, rather than import both.
+    if "asyncio" in sys.modules:
+        import asyncio
+
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            from .asyncio import adapter
+
+            return adapter(running)
+    if "trio" in sys.modules:
+        import trio
+
+        if trio.lowlevel.in_trio_run():
+            from .trio import TrioLoop
+
+            return TrioLoop()
+    raise RuntimeError(
+        "loopworkers was called where no event loop is running: call it from a coroutine under "
+        "asyncio or trio, or use loopworkers.WorkerExecutor in synchronous code"
+    )

@@ -1,0 +1,354 @@
+"""`WorkerPool`: the public face of a set of workers, and the life of one."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+from weakref import ref
+
+from ._call import Call, CallOptions, OnCancel, direct_call, encode_call, name_of
+from ._dispatch import Dispatcher
+from ._limits import default_workers, kind_here
+from ._loop import Loop, current
+from ._registry import enter, leave, register, unregister
+from ._settle import Settler
+from ._stats import PoolStats
+from ._view import PoolView
+from ._workers.kinds import worker_type
+from ._workers.settings import Settings
+from .errors import PoolClosed, PoolFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from ._workers.base import Worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Kind = Literal["process", "isolate", "thread"]
+
+_ids = count(1)
+
+
+class WorkerPool(PoolView):
+    """Workers for CPU work off the event loop, as an async context manager.
+
+    Args:
+        kind: "process" (robust, can always be stopped, every package works), "isolate" (a
+            subinterpreter with its own GIL, Python 3.14+: lighter, for pure Python and the
+            standard library) or "thread" (for code that releases the GIL).
+        max_workers: default: the processors this program may use.
+        min_workers: how many are kept even when idle, and started at once.
+        idle_timeout: seconds after which an idle worker beyond that is let go.
+        max_pending: how many calls may wait beyond those that run; then `PoolFull`.
+        timeout: seconds a call may take from `run` to its result; then `CallTimeout`.
+        retries: how often a call is run again when its worker dies under it. Only for calls
+            that may run twice. An exception of the function's is never a reason.
+        on_cancel: what cancelling a call, or its timeout, does. "kill": a waiting call is
+            dropped, a running one stopped (a process is terminated, then killed; an isolate
+            stopped in two stages; a thread abandoned). "wait": the caller waits for the end.
+            "abandon": the caller goes on; a call that has begun runs to its end and keeps its
+            worker, one that waits is dropped.
+        max_tasks_per_worker: calls after which a worker is replaced.
+        max_worker_memory: resident bytes after which a worker process is replaced.
+        initializer, initargs: called in each worker before its first call. If it fails, the
+            calls that wait fail with its exception.
+        preload: names of modules imported in each worker beforehand; worker processes share
+            the memory of what is preloaded.
+        name: for logs and ``repr``.
+
+    Leaving the block waits for the calls; leaving it by an exception or cancellation stops
+    them. Afterwards no process, thread, descriptor or shared memory of the pool is left.
+
+    The pool belongs to the event loop it was opened in. Closing it while the loop runs is the
+    block's job; a loop that ends first ends the pool's workers as well.
+    """
+
+    def __init__(
+        self,
+        kind: Kind = "process",
+        *,
+        max_workers: int | None = None,
+        min_workers: int = 0,
+        idle_timeout: float = 60.0,
+        max_pending: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        on_cancel: OnCancel = "kill",
+        max_tasks_per_worker: int | None = None,
+        max_worker_memory: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        preload: Iterable[str] = (),
+        name: str | None = None,
+    ) -> None:
+        self._options = CallOptions(timeout=timeout, retries=retries, on_cancel=on_cancel)
+        self._pool = self
+        self._type = worker_type(kind_here(kind))
+        self.kind = self._type.kind
+        self.name = name or f"{kind} pool {next(_ids)}"
+        self.max_workers = default_workers() if max_workers is None else max_workers
+        _require_positive("max_workers", self.max_workers)
+        _require_positive("max_tasks_per_worker", max_tasks_per_worker)
+        _require_positive("max_worker_memory", max_worker_memory)
+        if not 0 <= min_workers <= self.max_workers:
+            raise ValueError(
+                f"min_workers must be from 0 to max_workers ({self.max_workers}), not {min_workers}"
+            )
+        if not idle_timeout >= 0:
+            raise ValueError(f"idle_timeout must be 0 or more seconds, not {idle_timeout}")
+        if max_pending is not None and max_pending < 0:
+            raise ValueError(f"max_pending must be 0 or more, not {max_pending}")
+        if max_worker_memory is not None and self.kind != "process":
+            raise ValueError(
+                "max_worker_memory needs kind='process': isolates and threads have no memory "
+                "of their own that could be measured"
+            )
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, not {initializer!r}")
+        self._most_unsettled = None if max_pending is None else self.max_workers + max_pending
+        self._settings = Settings(
+            kind=self.kind,
+            initializer=initializer,
+            initargs=tuple(initargs),
+            preload=(preload,) if isinstance(preload, str) else tuple(preload),
+            memory_limit=max_worker_memory,
+        )
+        self._limits: dict[str, Any] = {
+            "max_workers": self.max_workers,
+            "min_workers": min_workers,
+            "idle_timeout": idle_timeout,
+            "max_tasks": max_tasks_per_worker,
+        }
+        self._state: Literal["new", "open", "closing", "closed"] = "new"
+        self._settler = Settler()
+        self._call_ids = count(1)
+        self._pid = os.getpid()
+        self._token: Any = None
+        self._loop: Loop
+        self._dispatcher: Dispatcher
+
+    def __repr__(self) -> str:
+        return f"<WorkerPool {self.name!r} {self._state}, at most {self.max_workers} workers>"
+
+    # --- opening and closing -----------------------------------------------------------------
+
+    async def __aenter__(self) -> WorkerPool:
+        self._open()
+        self._token = enter(self)
+        return self
+
+    def _open(self) -> None:
+        if self._state != "new":
+            raise PoolClosed(f"{self!r} cannot be opened a second time; make a new one")
+        self._loop = current()
+        self._settings.check()
+        self._type.prepare(self._settings)
+        self._dispatcher = Dispatcher(
+            self._loop, self._type, self._settings, self._settler, **self._limits
+        )
+        self._state = "open"
+        register(self._loop, self)
+        self._dispatcher.keep_minimum()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        leave(self._token)
+        if exc_type is not None:
+            await self.aclose(grace=0)
+        else:
+            await self.aclose()
+
+    async def aclose(self, grace: float | None = None) -> None:
+        """Take no more calls, wait for those there are, and end the workers.
+
+        Args:
+            grace: seconds the calls may still take; those that take longer are cancelled.
+                None waits for as long as they take, 0 stops them at once.
+
+        When cancelled it stops the calls, and still returns only when the workers have ended.
+        """
+        from ._closing import close
+
+        if self._state in ("new", "closed"):
+            self._state = "closed"
+            return
+        self._check_loop()
+        self._state = "closing"
+        try:
+            await close(self._settler, self._dispatcher, self.kill_all, grace)
+        finally:
+            self._abort()
+
+    def kill_all(self) -> None:
+        """Cancel every call, waiting or running, and stop the workers that run them.
+
+        The pool stays open: new workers take the place of those that were stopped.
+        """
+        if self._state not in ("open", "closing"):
+            return
+        for call in list(self._settler.unsettled.values()):
+            running_on = self._dispatcher.withdraw(call)
+            if call.id not in self._settler.unsettled:
+                continue  # its answer had come already
+            future = call.future
+            if call.is_stream:
+                self._settler.fail(call, PoolClosed(f"{call.name} was stopped by kill_all()"))
+            else:
+                self._settler.cancelled(call)
+                future.cancel()
+            self._stop(call, running_on, force=True)
+
+    def _abort(self) -> None:
+        """Free everything without the help of the loop; also called when it has ended."""
+        if self._state == "closed":
+            return
+        self._state = "closed"
+        unregister(self._loop, self)
+        if self._is_this_process():
+            self._dispatcher.kill_now()
+            self._type.release(self._settings)
+
+    # --- calls ---------------------------------------------------------------------------------
+
+    def _submit(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: CallOptions,
+        stream: Any,
+    ) -> Any:
+        if self._state != "open":
+            self._refuse()
+        self._check_loop()
+        settler = self._settler
+        if self._most_unsettled is not None and len(settler.unsettled) >= self._most_unsettled:
+            raise PoolFull(
+                f"{self.name} has {len(settler.unsettled)} calls for {self.max_workers} workers, "
+                f"max_pending allows no more; {name_of(fn)} was not sent: try again later"
+            )
+        if not callable(fn):
+            raise TypeError(f"the first argument must be callable, not {fn!r}")
+        encode = direct_call if self.kind == "thread" else encode_call
+        call = Call(self, next(self._call_ids), fn, encode(fn, args, kwargs), options)
+        call.surroundings = self._settings.surroundings()
+        future = None
+        if stream is None:
+            call.future = future = self._loop.new_future(call)
+        else:
+            # Weakly: a stream that nobody iterates over any more ends its generator.
+            call.stream = ref(stream)
+            call.is_stream = True
+            stream.call = call
+        settler.unsettled[call.id] = call
+        if options.timeout is not None:
+            call.timer = self._loop.call_later(options.timeout, partial(self._time_out, call))
+        if options.retries:
+            call.freeze()
+        self._dispatcher.place(call)
+        return future
+
+    def _check_loop(self) -> None:
+        if not self._is_this_process():
+            raise PoolClosed(
+                f"{self.name} was opened in process {self._pid} and this is a fork of it: open a "
+                "pool here"
+            )
+        if not self._loop.is_running_here():
+            raise PoolClosed(
+                f"{self.name} belongs to another event loop than the one that runs here (if any): "
+                "open a pool in each loop, or use WorkerExecutor from other threads"
+            )
+
+    def _is_this_process(self) -> bool:
+        return self._pid == os.getpid()
+
+    def _refuse(self) -> None:
+        if self._state == "new":
+            raise PoolClosed(f"{self.name} is not open yet: use `async with WorkerPool(...)`")
+        raise PoolClosed(f"{self.name} is closed and takes no more calls")
+
+    def cancel(self, call: Call) -> bool:
+        """Asked by a call's future whether it may be cancelled; see `CallOptions.on_cancel`."""
+        if call.id not in self._settler.unsettled:
+            return True  # kill_all() and this pool's end have dealt with it
+        if call.options.on_cancel == "wait":
+            return False
+        running_on = self._dispatcher.withdraw(call)
+        if call.id not in self._settler.unsettled:
+            return False  # its answer had come already
+        self._settler.cancelled(call)
+        self._stop(call, running_on)
+        return True
+
+    def _stop(self, call: Call, running_on: Worker | None, force: bool = False) -> None:
+        # Only after the call is settled: the end of its worker must find nobody to tell.
+        if running_on is None:
+            return
+        if (force or call.options.on_cancel == "kill") and running_on.runs(call):
+            self._dispatcher.stop_worker(running_on)
+            return
+        if call.is_stream:
+            # Nobody takes its items any more: it would wait for that for ever.
+            running_on.close_stream(call)
+        self._dispatcher.release(running_on)
+
+    def _close_stream(self, call: Call, grace: float) -> None:
+        """End a stream whose consumer has left: by request, and if that is not heard by force."""
+        if call.id not in self._settler.unsettled:
+            return
+        worker = self._dispatcher.withdraw(call)
+        if worker is None:
+            self._settler.cancelled(call)
+            return
+        worker.close_stream(call)
+        self._dispatcher.release(worker)
+        if call.options.on_cancel == "kill":
+            if call.timer is not None:
+                call.timer.cancel()
+            call.timer = self._loop.call_later(grace, partial(self._end_stream, call))
+
+    def _end_stream(self, call: Call) -> None:
+        running_on = self._dispatcher.withdraw(call)
+        self._settler.cancelled(call)
+        self._stop(call, running_on)
+
+    def _time_out(self, call: Call) -> None:
+        call.timer = None
+        if call.options.on_cancel == "wait":
+            call.timed_out = True
+            return
+        running_on = self._dispatcher.withdraw(call)
+        self._settler.time_out(call)
+        self._stop(call, running_on)
+
+    # --- figures -------------------------------------------------------------------------------
+
+    def stats(self) -> PoolStats:
+        """The pool's figures at this moment."""
+        counters = self._settler.counters
+        grown = {name: getattr(counters, name) for name in counters.__dataclass_fields__}
+        if self._state in ("new", "closed"):
+            return PoolStats(self.kind, 0, 0, 0, 0, **grown)
+        waiting = self._dispatcher.waiting()
+        return PoolStats(
+            kind=self.kind,
+            workers=len(self._dispatcher.workers),
+            idle=self._dispatcher.idle(),
+            running=len(self._settler.unsettled) - waiting,
+            waiting=waiting,
+            **grown,
+        )
+
+
+def _require_positive(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"{name} must be 1 or more, not {value}")

@@ -1,0 +1,142 @@
+"""How calls end: exactly once, with a value, an error, a timeout or a cancellation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._stats import Counters
+from ._wire.frames import RESULT, Frame
+from .errors import CallTimeout, NotTransferable, WorkerDied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._call import Call
+    from ._workers.base import Exit, Worker
+
+# A worker is sent ahead about this much work, in seconds: long enough for the loop to answer
+# in, short enough to cost little when it has to be taken back.
+_AHEAD = 0.001
+_MOST_AHEAD = 16
+_MOST_KEYS = 1024
+
+
+class Settler:
+    """The calls of a pool that have not ended, and the ways in which they can.
+
+    A call is in ``unsettled`` until one of these methods takes it out; what comes for it
+    afterwards (a late answer, the death of its worker) finds nobody.
+    """
+
+    def __init__(self) -> None:
+        self.unsettled: dict[int, Call] = {}
+        self.counters = Counters()
+        self._estimates: dict[Any, float] = {}  # seconds that calls of a key run
+        self.ahead: dict[Any, int] = {}  # how many of them a worker may have at a time
+        self.on_empty: Callable[[], None] | None = None
+
+    def answer(self, worker: Worker, call: Call, frame: Frame, body: Any) -> None:
+        if not self._take(call):
+            self._changed()  # the body of an abandoned call has ended
+            return
+        if call.timed_out:
+            self.counters.timed_out += 1
+            self._end(call, None, timeout_of(call))
+            return
+        if frame.kind == RESULT:
+            self._learn(call.key, frame.extra / 1e6)
+            try:
+                value = worker.value(frame, body)
+            except BaseException as error:
+                self.counters.failed += 1
+                self._end(call, None, broken_result(call, error))
+                return
+            self.counters.completed += 1
+            self._end(call, value, None)
+        else:
+            self.counters.failed += 1
+            self._end(call, None, worker.failure(body))
+
+    def fail(self, call: Call, error: Exception) -> None:
+        if self._take(call):
+            self.counters.failed += 1
+            self._end(call, None, error)
+
+    def time_out(self, call: Call) -> None:
+        if self._take(call):
+            self.counters.timed_out += 1
+            self._end(call, None, timeout_of(call))
+
+    def cancelled(self, call: Call) -> None:
+        """The future is cancelled by who asked; only the books are kept here."""
+        if self._take(call):
+            self.counters.cancelled += 1
+            call.let_go()
+
+    def _take(self, call: Call) -> bool:
+        if self.unsettled.pop(call.id, None) is None:
+            return False
+        if call.timer is not None:
+            call.timer.cancel()
+            call.timer = None
+        if not self.unsettled:
+            self._changed()
+        return True
+
+    def _changed(self) -> None:
+        if self.on_empty is not None:
+            self.on_empty()
+
+    def _end(self, call: Call, value: Any, error: Exception | None) -> None:
+        future, stream = call.future, call.stream
+        call.let_go()
+        if stream is not None:
+            stream = stream()
+            if stream is not None:
+                stream.on_end(error)
+        elif future.done():
+            pass  # cancelled in the moment of its end
+        elif error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)
+
+    def _learn(self, key: Any, seconds: float) -> None:
+        known = self._estimates.get(key)
+        if known is not None and known < 2 * seconds < 4 * known:
+            return
+        if known is None:
+            if len(self._estimates) >= _MOST_KEYS:
+                self._estimates.clear()
+                self.ahead.clear()
+            known = seconds
+        known += (seconds - known) / 8
+        self._estimates[key] = known = max(known, 1e-6)
+        self.ahead[key] = min(max(int(_AHEAD / known), 2), _MOST_AHEAD)
+
+    def expected(self, call: Call) -> float:
+        """How many seconds calls of this kind run; 0 if that is not known."""
+        return self._estimates.get(call.key, 0.0)
+
+    def death(self, call: Call, exit: Exit, started: bool = True) -> WorkerDied:
+        reason = exit.reason
+        if not started:
+            reason = f"{reason or 'ended while it started'}, as did those before it,"
+        return WorkerDied(
+            call.name,
+            kind=call.pool.kind,
+            exitcode=exit.code,
+            signal=exit.signal,
+            ran_for=call.ran_for(),
+            reason=reason,
+        )
+
+
+def timeout_of(call: Call) -> CallTimeout:
+    return CallTimeout(f"{call.name} did not finish within its timeout of {call.options.timeout} s")
+
+
+def broken_result(call: Call, error: BaseException) -> NotTransferable:
+    broken = NotTransferable(f"{call.name} returned a value that cannot be rebuilt here: {error!r}")
+    broken.__cause__ = error
+    return broken

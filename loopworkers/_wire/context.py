@@ -1,0 +1,126 @@
+"""The caller's context variables, as far as they can be pickled, to the worker and back.
+
+A variable is named by the module attribute it is bound to. One that has no such name (it
+lives in ``__main__`` or in a function) is named by a number: the worker makes one variable
+for that number and every value and function that refers to it finds the same one.
+"""
+
+from __future__ import annotations
+
+import sys
+from _contextvars import Context, ContextVar, copy_context
+
+from .definitions import ATOMS
+from .values import decode, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# The loops' own bookkeeping (a worker that believes to be inside trio would break), and ours.
+_NOT_OURS = ("sniffio", "anyio", "trio", "asyncio", "_asyncio", "uvloop", "loopworkers")
+
+_names: dict[ContextVar[Any], tuple[str, str] | None] = {}
+_by_number: dict[str, ContextVar[Any]] = {}
+_numbers: dict[ContextVar[Any], str] = {}
+
+
+def _name(variable: ContextVar[Any]) -> tuple[str, str] | None:
+    try:
+        return _names[variable]
+    except KeyError:
+        pass
+    found = None
+    for module_name, module in list(sys.modules.items()):
+        if module_name == "__main__" or not hasattr(module, "__dict__"):
+            continue
+        for attribute, value in list(vars(module).items()):
+            if value is variable:
+                found = module_name, attribute
+                break
+        if found is not None:
+            break
+    _names[variable] = found
+    return found
+
+
+def reduce_variable(variable: ContextVar[Any]) -> Any:
+    name = _name(variable)
+    if name is not None:
+        return _by_name, name
+    number = _numbers.get(variable)
+    if number is None:
+        import os
+
+        # A worker numbers variables of its own for its nested workers: keep them apart.
+        number = _numbers[variable] = f"{os.getpid()}.{id(sys)}.{len(_numbers)}"
+        _by_number[number] = variable
+    return _numbered, (number, variable.name)
+
+
+def _by_name(module: str, attribute: str) -> Any:
+    __import__(module)
+    return getattr(sys.modules[module], attribute)
+
+
+def _numbered(number: str, name: str) -> ContextVar[Any]:
+    variable = _by_number.get(number)
+    if variable is None:
+        variable = _by_number[number] = ContextVar(name)
+        _numbers[variable] = number
+    return variable
+
+
+# For each variable: its latest value, and that value's form, _FAILED, or _CHANGING.
+_forms: dict[ContextVar[Any], tuple[Any, Any]] = {}
+_FAILED, _CHANGING = object(), object()
+
+
+def capture() -> list[tuple[bytes, int]] | None:
+    """The current context as pickled pairs, or None where there is nothing to send."""
+    pairs: list[tuple[bytes, int]] = []
+    for variable, value in copy_context().items():
+        try:
+            known, form = _forms[variable]
+        except KeyError:
+            known = form = None
+        if known is not value or form is None:
+            form = _form_of(variable, value)
+        if form is _CHANGING:
+            form = _pickled(variable, value)
+        if form is not _FAILED:
+            pairs.append(form)
+    return pairs or None
+
+
+def _form_of(variable: ContextVar[Any], value: Any) -> Any:
+    name = _name(variable)
+    if name is not None and name[0].partition(".")[0] in _NOT_OURS:
+        form = _FAILED
+    else:
+        form = _pickled(variable, value)
+        # What failed once would fail at every call, and failing is expensive.
+        if form is not _FAILED and type(value) not in ATOMS:
+            form = _CHANGING
+    _forms[variable] = value, form
+    return form
+
+
+def _pickled(variable: ContextVar[Any], value: Any) -> Any:
+    try:
+        encoded = encode((variable, value))
+        return b"".join(encoded.chunks), encoded.flags
+    except Exception:
+        return _FAILED
+
+
+def restore(pairs: list[tuple[bytes, int]]) -> Context:
+    """A context with those of ``pairs`` that can be rebuilt here."""
+    context = Context()
+    for body, flags in pairs:
+        try:
+            variable, value = decode(body, flags)
+            context.run(variable.set, value)
+        except Exception:  # as with what could not be pickled
+            continue
+    return context

@@ -1,0 +1,1 @@
+"""The kinds of workers as the loop's side sees them: start, send, take back, stop."""

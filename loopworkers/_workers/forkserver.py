@@ -1,0 +1,161 @@
+"""Starts forkservers and asks them for workers; one serves all pools with the same preload.
+
+See `loopworkers._child.forkserver` for the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from array import array
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from .._child.forkserver import REQUEST
+from .._wire.values import dumps
+
+_BOOT = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from loopworkers._child.forkserver import main; main({fd}, {preload!r})"
+)
+_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+class ForkServer:
+    """A running forkserver. Thread-safe."""
+
+    def __init__(self, preload: tuple[str, ...]) -> None:
+        self._lock = Lock()
+        self._environ = dict(os.environ)
+        self._requests, theirs = socket.socketpair()
+        if not sys.executable:
+            raise RuntimeError(
+                "worker processes need a Python interpreter to run, and sys.executable is empty"
+            )
+        # The package itself must be found before the parent's path is known to be whole.
+        path = [*sys.path, _ROOT] if _ROOT not in sys.path else sys.path
+        boot = _BOOT.format(path=path, fd=theirs.fileno(), preload=list(preload))
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, *_interpreter_flags(), "-c", boot],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                # A process group of its own: Ctrl-C in a terminal goes to the parent alone.
+                process_group=0,
+            )
+
+    def start_worker(
+        self, calls: socket.socket, replies: socket.socket, slab: int | None
+    ) -> socket.socket:
+        """Have a worker forked that owns copies of these sockets; its control socket.
+
+        Raises OSError if the forkserver is gone.
+        """
+        control, theirs = socket.socketpair()
+        environ = dict(os.environ)
+        body = dumps((None if environ == self._environ else environ, slab is not None), 5)
+        descriptors = [calls.fileno(), replies.fileno(), theirs.fileno()]
+        if slab is not None:
+            descriptors.append(slab)
+        descriptors += _standard_streams()
+        try:
+            with theirs, self._lock:
+                self._requests.sendmsg(
+                    [REQUEST.pack(len(body))],
+                    [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))],
+                )
+                self._requests.sendall(body)
+        except OSError:
+            control.close()
+            raise
+        finally:
+            for fd in descriptors[-2:]:
+                os.close(fd)
+        return control
+
+    def close(self) -> None:
+        """End the forkserver and every worker it still has."""
+        self._requests.close()
+        try:
+            # It needs no more than to notice the end of file; its own death ends nothing else.
+            self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def forget(self) -> None:
+        """In a forked child: the server is the parent's, only the descriptor is ours."""
+        self._requests.close()
+        self._process.returncode = 0  # it is no child of this process: never wait for it
+
+
+def _interpreter_flags() -> list[str]:
+    of_subprocess: Any = subprocess
+    flags: list[str] = of_subprocess._args_from_interpreter_flags()
+    return flags
+
+
+def _standard_streams() -> list[int]:
+    """Copies of this process's stdout and stderr as they are now, or of nothing."""
+    copies: list[int] = []
+    for fd in (1, 2):
+        try:
+            copies.append(os.dup(fd))
+        except OSError:  # closed: a daemon, a program without a console
+            copies.append(os.open(os.devnull, os.O_WRONLY))
+    return copies
+
+
+_servers: dict[tuple[str, ...], tuple[ForkServer, int]] = {}
+_lock = Lock()
+
+
+def acquire(preload: tuple[str, ...]) -> None:
+    """Have a forkserver for this preload, started if need be, until `release`."""
+    with _lock:
+        server, users = _servers.get(preload, (None, 0))
+        _servers[preload] = (server or ForkServer(preload), users + 1)
+
+
+def release(preload: tuple[str, ...]) -> None:
+    with _lock:
+        entry = _servers.pop(preload, None)
+        if entry is None:
+            return  # another process's: this one was forked from it
+        server, users = entry
+        if users > 1:
+            _servers[preload] = (server, users - 1)
+            return
+    server.close()
+
+
+def start_worker(
+    preload: tuple[str, ...], calls: socket.socket, replies: socket.socket, slab: int | None
+) -> socket.socket:
+    """See `ForkServer.start_worker`; a server that somebody killed is replaced."""
+    with _lock:
+        server, users = _servers[preload]
+    try:
+        return server.start_worker(calls, replies, slab)
+    except OSError:
+        with _lock:
+            if _servers[preload][0] is server:
+                server.close()
+                _servers[preload] = (ForkServer(preload), users)
+            server = _servers[preload][0]
+        return server.start_worker(calls, replies, slab)
+
+
+def _forget_all() -> None:
+    global _lock
+    _lock = Lock()
+    for server, _ in _servers.values():
+        server.forget()
+    _servers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,28 @@
+"""The rows of the table: one function each, in the order in which they are printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import calls, load, payload, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..harness import Harness
+    from ..report import Section
+
+ROWS: dict[str, Callable[[Harness], Section]] = {
+    "round-trip": calls.round_trip,
+    "throughput": calls.throughput,
+    "bytes": payload.there_and_back,
+    "bytes-isolate": payload.to_an_isolate,
+    "first-result": start.first_result,
+    "killed": start.killed,
+    "batch-spin": load.batch_spin,
+    "batch-sleep": load.batch_sleep,
+    "long-call": load.long_call,
+    "loop-delay": load.loop_delay,
+    "map-memory": load.map_memory,
+    "import": start.import_time,
+}

@@ -1,0 +1,218 @@
+"""What a function raises arrives as itself, with the worker's traceback."""
+
+from __future__ import annotations
+
+import builtins
+import pickle
+import traceback
+from typing import Any
+
+import contract_work as work
+import pytest
+from contract_help import on_two_loops
+
+from loopworkers import NotTransferable, RemoteError, WorkerDied, WorkerPool
+
+pytestmark = [pytest.mark.anyio, on_two_loops]
+
+
+async def failure(pool: WorkerPool, fn: Any, *args: Any) -> BaseException:
+    try:
+        await pool.run(fn, *args)
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+async def test_type_arguments_and_attributes_arrive(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        for name, args in (
+            ("ValueError", ("a", 2)), ("KeyError", ("missing",)), ("OSError", (2, "no", "/file")),
+            ("UnicodeDecodeError", ("utf-8", b"\xff", 0, 1, "bad")), ("Custom", (1, "two")),
+            ("ExceptionGroup", ("several", [ValueError(1), TypeError(2)])), ("MemoryError", ()),
+            ("TimeoutError", ("own",)), ("AssertionError", ()),
+        ):  # fmt: skip
+            error = await failure(pool, work.throw_named, name, *args)
+            expected = (getattr(work, name, None) or getattr(builtins, name))(*args)
+            assert type(error) is type(expected)
+            assert str(error) == str(expected)
+            assert repr(error.args) == repr(expected.args)
+        error = await failure(pool, work.throw_named, "Custom", 1, "two")
+        assert error.extra == [1, "two"]  # type: ignore[attr-defined]
+        error = await failure(pool, work.throw_named, "OSError", 2, "no", "/file")
+        assert (error.errno, error.filename) == (2, "/file")  # type: ignore[attr-defined]
+
+
+async def test_cause_notes_and_attributes_arrive(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_chain)
+        assert type(error) is work.Custom
+        assert error.__notes__ == ["a note"]
+        assert error.attribute == {"deep": [1]}  # type: ignore[attr-defined]
+        cause = error.__cause__
+        assert type(cause) is ValueError
+        assert cause.__notes__ == ["a note on the cause"]
+        assert type(cause.__cause__) is KeyError
+
+
+async def test_context_arrives_unless_it_was_suppressed(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_in_context)
+        assert type(error.__context__) is FileNotFoundError
+        assert error.__context__.args == (2, "first")
+        error = await failure(pool, work.throw_from_none)
+        assert "hidden" not in "".join(traceback.format_exception(error))
+
+
+async def test_the_printed_traceback_shows_the_workers_lines(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        for fn in (work.throw_chain, work.throw_in_context):
+            error = await failure(pool, fn)
+            text = "".join(traceback.format_exception(error))
+            assert f"in {fn.__name__}" in text
+            assert "contract_work.py" in text
+        assert "the cause" in "".join(traceback.format_exception(await failure(
+            pool, work.throw_chain)))  # fmt: skip
+
+
+async def test_the_traceback_does_not_show_the_library_on_the_workers_side(
+    own_memory: str,
+) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.throw_named, "ValueError")
+        last: Any = error
+        while last.__cause__ is not None:
+            last = last.__cause__
+        assert "throw_named" in str(last)
+        assert "serve.py" not in str(last)
+
+
+async def test_an_error_can_be_pickled_on_again(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_named, "Custom", 1, "two")
+        assert type(pickle.loads(pickle.dumps(error))) is work.Custom
+
+
+@pytest.mark.parametrize("name", ["BadReduce", "HoldsLock"])
+async def test_an_exception_that_cannot_be_pickled_arrives_as_a_named_error(
+    own_memory: str, name: str
+) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.throw_named, name, "text")
+        assert type(error) is RemoteError
+        assert error.type_name == f"contract_work.{name}"
+        assert "throw_named" in error.traceback_text
+        assert "throw_named" in "".join(traceback.format_exception(error))
+        assert await pool.run(work.echo, 1) == 1
+
+
+async def test_an_exception_that_cannot_be_built_again_arrives_as_a_named_error(
+    own_memory: str,
+) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.throw_named, "BadInit", 1, 2)
+        assert type(error) is RemoteError
+        assert error.type_name.endswith("BadInit")
+        assert "1 and 2" in str(error)
+        assert "throw_named" in error.traceback_text
+        assert await pool.run(work.echo, 1) == 1
+
+
+async def test_an_exception_whose_text_raises(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_named, "BadStr", 1)
+        assert type(error) is work.BadStr
+        assert error.args == (1,)
+        assert await pool.run(work.echo, 1) == 1
+
+
+@pytest.mark.parametrize("name", ["StopIteration", "StopAsyncIteration", "KeyboardInterrupt",
+                                  "GeneratorExit", "OddBase"])  # fmt: skip
+async def test_what_must_not_be_raised_here_as_itself_is_named(kind: str, name: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_named, name, "text")
+        assert type(error) is RemoteError
+        assert name in error.type_name
+        assert "text" in str(error)
+        assert await pool.run(work.echo, 1) == 1
+
+
+async def test_a_cancelled_error_of_the_worker_does_not_cancel_the_caller(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        future = pool.run(work.throw_cancelled)
+        with pytest.raises(RemoteError, match="CancelledError"):
+            await future
+        assert not future.cancelled()
+        assert await pool.run(work.echo, 1) == 1
+
+
+async def test_an_exception_group_of_base_exceptions_is_named(kind: str) -> None:
+    group = BaseExceptionGroup("odd", [work.OddBase("inner")])
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw, group)
+        assert type(error) is RemoteError
+        assert "BaseExceptionGroup" in error.type_name
+
+
+@pytest.mark.parametrize(("code", "expected"), [(3, 3), (None, 0), (0, 0), ("text", 1)])
+async def test_sys_exit_ends_the_worker_and_its_call(kind: str, code: Any, expected: int) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        first = await pool.run(work.where)
+        with pytest.raises(WorkerDied) as caught:
+            await pool.run(work.throw_named, "SystemExit", code)
+        assert caught.value.exitcode == expected
+        assert caught.value.call == "contract_work.throw_named"
+        assert str(expected) in str(caught.value).partition("while")[0]
+        assert await pool.run(work.where) != first
+        assert pool.stats().died == 1
+
+
+async def test_an_exception_raised_while_arguments_are_rebuilt_fails_the_call(
+    own_memory: str,
+) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        with pytest.raises(LookupError, match="while loading"):
+            await pool.run(work.echo, work.FailsToLoad())
+        assert await pool.run(work.echo, 1) == 1
+
+
+# --- what cannot travel --------------------------------------------------------------------------
+
+
+async def test_an_argument_that_cannot_travel_is_named_at_the_call(own_memory: str) -> None:
+    from threading import Lock
+
+    lock = Lock()
+    point = work.Point(1, {"deep": [1, lock]})
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        for args, kwargs, path in (
+            ((1, lock), {}, r"args\[1\]"),
+            (([{"a": (1, lock)}],), {}, r"args\[0\]\[0\]\['a'\]\[1\]"),
+            ((), {"value": {"k": lock}}, r"kwargs\['value'\]\['k'\]"),
+            ((point,), {}, r"args\[0\]\.y\['deep'\]\[1\]"),
+        ):
+            with pytest.raises(NotTransferable, match=rf"echo.*{path}.*lock"):
+                pool.run(work.echo, *args, **kwargs)
+        with pytest.raises(NotTransferable, match="closure variable 'lock'"):
+            pool.run(lambda: lock)
+        with pytest.raises(TypeError):  # which it is, too
+            pool.run(work.echo, (n for n in "ab"))
+        assert pool.stats().running + pool.stats().waiting == 0
+        assert await pool.run(work.echo, 1) == 1
+
+
+async def test_a_result_that_cannot_travel_is_named(own_memory: str) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        with pytest.raises(NotTransferable, match=r"result\['a'\]\[1\].*lock"):
+            await pool.run(work.make_unpicklable)
+        with pytest.raises(NotTransferable, match="cannot be rebuilt here"):
+            await pool.run(work.make_fails_to_load)
+        assert await pool.run(work.echo, 1) == 1
+
+
+async def test_a_thread_takes_and_gives_what_cannot_be_pickled() -> None:
+    from threading import Lock
+
+    lock = Lock()
+    async with WorkerPool("thread", max_workers=1) as pool:
+        assert await pool.run(work.echo, lock) is lock
