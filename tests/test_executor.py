@@ -260,9 +260,11 @@ def test_map_with_buffersize_in_chunks(executor: WorkerExecutor) -> None:
 def test_map_times_out(executor: WorkerExecutor, gate: Gate) -> None:
     ready = Gate(Path(gate.path))
     results = executor.map(lambda n: ready.wait(n) if n else n, [0, 1, 2], timeout=0.5)
-    assert next(results) == 0
+    received: list[Any] = []
     with pytest.raises(TimeoutError):
-        next(results)
+        for value in results:
+            received.append(value)
+    assert received in ([], [0])  # a machine may be too busy to start a worker in that time
     gate.open()
     assert executor.submit(abs, -1).result() == 1
 

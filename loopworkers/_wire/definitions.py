@@ -248,8 +248,10 @@ def _remember(obj: Any, captured: list[Any] | None, definition: Definition) -> N
     if len(_by_id) > _MOST_REMEMBERED:
         _by_id.clear()
     number, key = id(obj), definition.key
-    _by_id[number] = (ref(obj, lambda _: _by_id.pop(number, None)), captured, definition)
-    _by_key[key] = ref(definition, lambda _: _by_key.pop(key, None))
+    # Bound here: at the interpreter's end the names of this module are gone before the objects.
+    forget_id, forget_key = _by_id.pop, _by_key.pop
+    _by_id[number] = (ref(obj, lambda _: forget_id(number, None)), captured, definition)
+    _by_key[key] = ref(definition, lambda _: forget_key(key, None))
 
 
 def known_key(obj: Any) -> str | None:
