@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ._wire.context import capture
 from ._wire.definitions import Builtin, Function, importable
+from ._wire.frames import INLINE_MAX
 from ._wire.values import Encoded, by_value, dumps, encode, find_culprit, is_plain
 from .errors import NotTransferable
 
@@ -80,13 +81,14 @@ class Call:
         return name_of(self.function)
 
     @property
-    def size(self) -> int:
-        """Bytes to send, the definitions that go along included."""
-        if type(self.body) is not Encoded:
-            return 0
-        if not self.body.needs:
-            return self.body.size
-        return self.body.size + sum(definition.size for definition in self.body.needs)
+    def is_small(self) -> bool:
+        """Whether it fits into one packet, the definitions that go along included."""
+        body = self.body
+        if type(body) is not Encoded:
+            return True
+        if not body.needs:
+            return body.size <= INLINE_MAX
+        return body.size + sum(definition.size for definition in body.needs) <= INLINE_MAX
 
     def freeze(self) -> None:
         """Before it waits: what it carries is what it was at the call."""

@@ -13,7 +13,8 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ._wire.frames import INLINE_MAX, RETIRE, Frame
+from ._settle import MOST_AHEAD
+from ._wire.frames import RETIRE, Frame
 from ._workers.base import Exit, Listener, Worker
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 # A call that runs this much longer (seconds) than its like do has nothing behind it any more.
 _LATE = 0.001
-# Behind a call expected to run longer (seconds) nothing is sent: the gap after it costs a share
-# of it that does not matter.
-_LONG = 0.02
 # New workers that ended before they were ready, in a row, after which starting is given up:
 # for the calls that wait if no other worker serves them, else until some time has passed. What
 # exits by itself will do so again; a signal may have come from outside and by chance.
@@ -141,11 +139,13 @@ class Dispatcher(Listener):
         """How many calls the worker may have, this one included."""
         if not worker.calls:
             return 1
-        if call.is_stream or call.size > INLINE_MAX or not worker.can_take_ahead:
+        if call.is_stream or not worker.can_take_ahead or not call.is_small:
             return 0
-        if self.settler.expected(next(iter(worker.calls.values()))) > _LONG:
-            return 0
-        depth = self.settler.ahead.get(call.key, 2)
+        ahead = self.settler.ahead
+        running = next(iter(worker.calls.values()))
+        depth = ahead.get(call.key, 2)
+        if running.key is not call.key:
+            depth = min(depth, ahead.get(running.key, 2))
         if self._max_tasks is not None:
             depth = min(depth, self._max_tasks - worker.answered)
         return depth
@@ -158,7 +158,7 @@ class Dispatcher(Listener):
         now = perf_counter()
         if now - self._looked_at > _LATE:
             self._free_the_waiting(now)
-        while queue:
+        while queue and len(worker.calls) < MOST_AHEAD:
             call = queue[0]
             if call.id not in self.settler.unsettled:
                 queue.popleft()  # cancelled while it waited

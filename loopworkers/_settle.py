@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # A worker is sent ahead about this much work, in seconds: long enough for the loop to answer
 # in, short enough to cost little when it has to be taken back.
 _AHEAD = 0.001
-_MOST_AHEAD = 16
+MOST_AHEAD = 16
+# Behind a call that runs longer (seconds) nothing is sent, nor is it sent ahead itself: the gap
+# between two calls costs a share of it that does not matter.
+_LONG = 0.02
 _MOST_KEYS = 1024
 
 
@@ -112,7 +115,7 @@ class Settler:
             known = seconds
         known += (seconds - known) / 8
         self._estimates[key] = known = max(known, 1e-6)
-        self.ahead[key] = min(max(int(_AHEAD / known), 2), _MOST_AHEAD)
+        self.ahead[key] = min(max(int(_AHEAD / known), 2), MOST_AHEAD) if known < _LONG else 1
 
     def expected(self, call: Call) -> float:
         """How many seconds calls of this kind run; 0 if that is not known."""
