@@ -8,8 +8,9 @@ The names below are loaded at first use: worker processes import this package be
 first call, and need none of them. Layers, each of which imports only from those before it:
 
     errors, _wire       what both sides share: frames, values, failures
-    _child              the worker's side
     _loop               where asyncio and trio differ
+    _ports, _shared     messages and memory between any two places
+    _child              the worker's side
     _workers            one worker as the loop sees it: channel, process, isolate, thread
     _call, _settle, _dispatch, _pool, ...    calls, their placing and their ends
 """
@@ -19,13 +20,24 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._child.reports import report_progress as report_progress
+    from ._child.resident import current_worker as current_worker
     from ._executor import WorkerExecutor as WorkerExecutor
     from ._loop.future import Progress as Progress
     from ._loop.future import WorkerFuture as WorkerFuture
     from ._pool import WorkerPool as WorkerPool
+    from ._ports.port import BlockingPort as BlockingPort
+    from ._ports.port import MessagePort as MessagePort
+    from ._ports.port import channel as channel
     from ._run import current_pool as current_pool
     from ._run import run_in_worker as run_in_worker
+    from ._shared.atomic import AtomicInt64 as AtomicInt64
+    from ._shared.buffer import SharedBuffer as SharedBuffer
+    from ._shared.event import SharedEvent as SharedEvent
+    from ._shared.lock import SharedLock as SharedLock
     from ._stats import PoolStats as PoolStats
+    from ._worker import PIPE as PIPE
+    from ._worker import Utilization as Utilization
+    from ._worker import Worker as Worker
     from .errors import CallTimeout as CallTimeout
     from .errors import IsolateUnsupported as IsolateUnsupported
     from .errors import LoopworkersError as LoopworkersError
@@ -38,22 +50,33 @@ if TYPE_CHECKING:
     from .errors import WorkerStuck as WorkerStuck
 
 _MODULES = {
+    "AtomicInt64": "_shared.atomic",
+    "BlockingPort": "_ports.port",
     "CallTimeout": "errors",
     "IsolateUnsupported": "errors",
     "LoopworkersError": "errors",
+    "MessagePort": "_ports.port",
     "NotTransferable": "errors",
+    "PIPE": "_worker",
     "PoolClosed": "errors",
     "PoolFull": "errors",
     "PoolStats": "_stats",
     "PortClosed": "errors",
     "Progress": "_loop.future",
     "RemoteError": "errors",
+    "SharedBuffer": "_shared.buffer",
+    "SharedEvent": "_shared.event",
+    "SharedLock": "_shared.lock",
+    "Utilization": "_worker",
+    "Worker": "_worker",
     "WorkerDied": "errors",
     "WorkerExecutor": "_executor",
     "WorkerFuture": "_loop.future",
     "WorkerPool": "_pool",
     "WorkerStuck": "errors",
+    "channel": "_ports.port",
     "current_pool": "_run",
+    "current_worker": "_child.resident",
     "report_progress": "_child.reports",
     "run_in_worker": "_run",
 }

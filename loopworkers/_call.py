@@ -121,9 +121,12 @@ def encode_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         if type(target) is str and not kwargs and all(map(is_plain, args)):
             # What nearly every short call is: no pickler of our own is needed.
             return Encoded([dumps((target, args, kwargs, capture()), 5)], 0, ())
-        return encode((target, args, kwargs, capture()), by_value)
+        encoded = encode((target, args, kwargs, capture()), by_value)
     except Exception as error:
         raise _explain(function, args, kwargs, error) from error
+    if encoded.handles is not None:
+        encoded.handles.commit()
+    return encoded
 
 
 _targets: dict[Any, str] = {}

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from ._loop import Loop
     from ._pool import WorkerPool
 
+    class Ending(Protocol):
+        """A pool or a worker: what must end with its loop."""
+
+        def _abort(self) -> None: ...
+
+
 _entered: ContextVar[tuple[WorkerPool, ...]] = ContextVar("loopworkers_entered", default=())
-_open: WeakKeyDictionary[Any, dict[WorkerPool, None]] = WeakKeyDictionary()
+_open: WeakKeyDictionary[Any, dict[Ending, None]] = WeakKeyDictionary()
 _default: WeakKeyDictionary[Any, dict[str, WorkerPool]] = WeakKeyDictionary()
 
 
@@ -26,7 +34,7 @@ def leave(token: Token[tuple[WorkerPool, ...]]) -> None:
         pass  # left in another task than it was entered in, as fixtures do
 
 
-def register(loop: Loop, pool: WorkerPool) -> None:
+def register(loop: Loop, pool: Ending) -> None:
     pools = _open.get(loop.key)
     if pools is None:
         pools = _open[loop.key] = {}
@@ -34,13 +42,13 @@ def register(loop: Loop, pool: WorkerPool) -> None:
     pools[pool] = None
 
 
-def unregister(loop: Loop, pool: WorkerPool) -> None:
+def unregister(loop: Loop, pool: Ending) -> None:
     pools = _open.get(loop.key)
     if pools is not None:
         pools.pop(pool, None)
 
 
-def _abort_all(pools: dict[WorkerPool, None]) -> None:
+def _abort_all(pools: dict[Ending, None]) -> None:
     for pool in list(pools):
         pool._abort()
 

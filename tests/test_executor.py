@@ -262,8 +262,7 @@ def test_map_times_out(executor: WorkerExecutor, gate: Gate) -> None:
     results = executor.map(lambda n: ready.wait(n) if n else n, [0, 1, 2], timeout=0.5)
     received: list[Any] = []
     with pytest.raises(TimeoutError):
-        for value in results:
-            received.append(value)
+        received.extend(results)
     assert received in ([], [0])  # a machine may be too busy to start a worker in that time
     gate.open()
     assert executor.submit(abs, -1).result() == 1

@@ -10,6 +10,7 @@ from .._wire import frames, values
 from .._wire.context import restore
 from .._wire.definitions import forget, receive
 from .._wire.frames import (
+    HANDLES,
     HEADER,
     HEADER_SIZE,
     IN_PARTS,
@@ -24,9 +25,10 @@ from .._wire.frames import (
     pack,
     unpack_packet,
 )
+from .._wire.handles import MOST, receiving, unpack_rights
 from .._wire.slab import SIZE as SLAB_SIZE
 from .._wire.slab import Slab
-from .spin import Spinner
+from .._wire.spin import Spinner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class _TornSocket:
 
     def sendall(self, data: bytes) -> None:
         raise Torn("an earlier message was interrupted half-way")
+
+    def recvmsg(self, *args: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, Any]:
+        return self._socket.recvmsg(*args)  # type: ignore[no-any-return]
 
 
 class Link:
@@ -146,15 +151,21 @@ class Link:
 
     def call(self, frame: Frame) -> Call:
         """What to call; raises whatever unpickling it raises."""
-        if frame.flags & LENT:
-            assert self._lent is not None
-            value = values.decode_lent(self._lent(), frame.flags)
-        else:
-            value = values.decode(self._body(frame), frame.flags)
+        with receiving(self._take_handles() if frame.flags & HANDLES else ()):
+            if frame.flags & LENT:
+                assert self._lent is not None
+                value = values.decode_lent(self._lent(), frame.flags)
+            else:
+                value = values.decode(self._body(frame), frame.flags)
         target, args, kwargs, pairs = value
         if type(target) is str:
             target = self._functions.get(target) or self._import(target)
         return target, args, kwargs, Context() if pairs is None else restore(pairs)
+
+    def _take_handles(self) -> list[int]:
+        flags = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+        _, ancillary, _, _ = self._replies.recvmsg(1, _socket.CMSG_SPACE(MOST * 4), flags)
+        return unpack_rights(ancillary)
 
     def _import(self, name: str) -> Callable[..., Any]:
         module, _, path = name.partition(":")
@@ -197,6 +208,8 @@ class Link:
                 self.send(kind, id, payload, call_flags & RETIRE, extra)
                 return
         encoded = values.encode(value)
+        if encoded.handles is not None:
+            raise TypeError("ports, sockets and shared memory are sent by ports, not returned")
         flags = encoded.flags | (call_flags & RETIRE)
         if encoded.size <= INLINE_MAX:
             self.send(kind, id, b"".join(encoded.chunks), flags, extra)

@@ -7,7 +7,7 @@ from _contextvars import ContextVar
 from _pickle import dumps
 from time import monotonic
 
-from .._wire.frames import INLINE_MAX, LOG, PROGRESS, WARN
+from .._wire.frames import BEGUN, INLINE_MAX, LOG, PROGRESS, WARN
 from .._wire.values import encode
 
 TYPE_CHECKING = False
@@ -43,6 +43,9 @@ class Report:
         self._sent_at = now
         self._link.send(PROGRESS, self._id, payload)
 
+    def begin(self) -> None:
+        self._link.send(BEGUN, self._id)
+
     def finish(self) -> None:
         if self._held is not None:
             self._link.send(PROGRESS, self._id, self._held)
@@ -54,6 +57,13 @@ _current: ContextVar[Report | None] = ContextVar("loopworkers_report", default=N
 def reporting(report: Report, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     _current.set(report)
     return function(*args, **kwargs)
+
+
+def begun() -> None:
+    """Tell the loop's side that the function of this call is about to run."""
+    report = _current.get()
+    assert report is not None
+    report.begin()
 
 
 def report_progress(done: float, total: float | None = None, message: str | None = None) -> None:

@@ -136,7 +136,9 @@ class _Server:
         if self._runner is None:
             import asyncio
 
-            self._runner = asyncio.Runner()
+            from .._ports.idle import new_loop
+
+            self._runner = asyncio.Runner(loop_factory=new_loop)
         return self._runner.run(coroutine, context=context)
 
     def _exit(self, id: int, exit: SystemExit) -> None:

@@ -42,6 +42,11 @@ class Setup:
             _line_buffered(sys.stderr)
             forward_logs(link, settings["log_level"])
             forward_warnings(link)
+        identity = settings.get("identity")
+        if identity is not None and self._own_streams:
+            from .resident import introduce
+
+            introduce(identity)
         self._memory_limit = settings["memory_limit"]
         for module in settings["preload"]:
             __import__(module)
@@ -70,10 +75,13 @@ def _line_buffered(stream: Any) -> None:
         stream.reconfigure(line_buffering=True, write_through=False)
 
 
-def resident_memory() -> int:
-    """Bytes this process holds in memory; where that cannot be read, the most it ever held."""
+def resident_memory(pid: int | None = None) -> int:
+    """Bytes a process, by default this one, holds in memory.
+
+    Where that cannot be read, the most that this one ever held.
+    """
     try:
-        with open("/proc/self/statm", "rb") as statm:
+        with open(f"/proc/{pid or 'self'}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         try:

@@ -25,6 +25,8 @@ import _thread
 import sys
 from _thread import get_ident
 
+from .._ports import waiting
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +38,12 @@ SOFT, HARD = b"1", b"2"
 
 class Terminated(BaseException):
     """The isolate was told to stop."""
+
+
+def _without_terminated(unraisable: Any) -> None:
+    # It can hit a finalizer, which swallows it and would tell of it.
+    if unraisable.exc_type is not Terminated:
+        sys.__unraisablehook__(unraisable)
 
 
 class Stopper:
@@ -51,6 +59,9 @@ class Stopper:
         self._outermost = outermost
         self._worker = get_ident()
         self.stopping = False
+        # Wakes what waits for ports and locks, which then runs into what the stages raise.
+        self._bell, self._alarm = _socket.socketpair()
+        waiting.alarm = self._alarm.fileno()
         # Taken before any user code runs, so that a debugger or profiler cannot be in the way.
         monitoring = sys.monitoring
         self._tool = next(tool for tool in (4, 3, 5, 2, 1, 0) if monitoring.get_tool(tool) is None)
@@ -65,12 +76,14 @@ class Stopper:
         while (order := self._control.recv(1)) in (SOFT, HARD):
             self.stopping = True
             if order == SOFT:
+                sys.unraisablehook = _without_terminated
                 self._raise(self._once())
             else:
                 # Finalizers are killed as well, and would print that they were.
                 sys.unraisablehook = id
                 sys.excepthook = id  # type: ignore[assignment]
                 self._raise(self._always(unwound=False))
+            self._bell.close()
 
     def _raise(self, callback: Callable[..., None]) -> None:
         monitoring, tool = sys.monitoring, self._tool
@@ -133,4 +146,5 @@ class Stopper:
         except OSError:
             pass  # the host's side is closed already: the thread has seen its end
         self._thread.join()
-        self._control.close()
+        for end in (self._control, self._bell, self._alarm):
+            end.close()

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol
 
+TYPE_CHECKING = False  # workers load this file: see `_wire/frames.py`
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
+    from typing import Any, Protocol
 
+    class Timer(Protocol):
+        """What can be called off: a timer, a task."""
 
-class Timer(Protocol):
-    """What can be called off: a timer, a task."""
+        def cancel(self) -> object: ...
 
-    def cancel(self) -> object: ...
+    class Signal(Protocol):
+        """Awaited by one task until it is set; setting it again does nothing."""
+
+        def set(self) -> None: ...
+
+        def __await__(self) -> Generator[Any, Any, None]: ...
 
 
 class Loop(ABC):
@@ -55,6 +62,9 @@ class Loop(ABC):
         """A WorkerFuture of this loop whose ``cancel`` asks ``call.cancel()`` first."""
 
     @abstractmethod
+    def new_signal(self) -> Signal: ...
+
+    @abstractmethod
     def at_end(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` when the loop's run is over, on the loop's thread."""
 
@@ -66,6 +76,15 @@ class Loop(ABC):
     @abstractmethod
     def key(self) -> Any:
         """What identifies the loop; weakly referable."""
+
+
+def is_running() -> bool:
+    """Whether an event loop runs in this thread, that is, whether to await or to block."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_run()
 
 
 def current() -> Loop:

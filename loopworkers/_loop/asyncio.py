@@ -10,11 +10,13 @@ from weakref import WeakKeyDictionary
 
 import anyio
 
-from . import Loop, Timer
+from . import Loop
 from .future import Progress, WorkerFuture
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+
+    from . import Signal, Timer
 
 _NEVER = 1e8  # seconds: three years
 
@@ -60,6 +62,9 @@ class AsyncioLoop(Loop):
         future = AsyncioWorkerFuture(loop=self._loop)
         future._call = call
         return future
+
+    def new_signal(self) -> Signal:
+        return AsyncioSignal(self._loop.create_future())
 
     def at_end(self, callback: Callable[[], None]) -> None:
         # asyncio.run() closes the async generators that are still open before it closes the
@@ -145,6 +150,20 @@ def _keep_alive(loop: Any, generator: Any) -> None:
 
 _background: set[asyncio.Task[None]] = set()
 _generators: WeakKeyDictionary[Any, list[Any]] = WeakKeyDictionary()
+
+
+class AsyncioSignal:
+    __slots__ = ("_future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self._future = future
+
+    def set(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._future.__await__()
 
 
 class AsyncioWorkerFuture(asyncio.Future[Any]):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import outcome
 import trio
 
-from . import Loop, Timer
+from . import Loop
 from .future import Progress, WorkerFuture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+
+    from . import Signal, Timer
 
 
 class TrioLoop(Loop):
@@ -56,6 +58,8 @@ class TrioLoop(Loop):
         scope = self._watches.pop((fd, write), None)
         if scope is not None:
             scope.cancel()
+            if (fd, not write) in self._watches:
+                return  # it stays open, and the other watch would hear the following as well
             # The descriptor is about to be closed, and its number may be used again before the
             # cancelled task runs: take it out of trio's tables now.
             try:
@@ -91,6 +95,9 @@ class TrioLoop(Loop):
     def new_future(self, call: Any) -> TrioWorkerFuture:
         return TrioWorkerFuture(call)
 
+    def new_signal(self) -> Signal:
+        return TrioSignal()
+
     def at_end(self, callback: Callable[[], None]) -> None:
         async def wait() -> None:
             try:
@@ -111,6 +118,35 @@ class TrioLoop(Loop):
 _logger = logging.getLogger("loopworkers")
 
 _PENDING, _DONE, _CANCELLED = "pending", "finished", "cancelled"
+
+
+class TrioSignal:
+    __slots__ = ("_set", "_task")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._task: trio.lowlevel.Task | None = None
+
+    def set(self) -> None:
+        self._set = True
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        if self._set:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
 
 class TrioWorkerFuture:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .handles import Handles
+
     Globals = list[tuple[str, Any, Any]]  # name, token and value
 
 
@@ -34,10 +36,16 @@ class Sink:
         self.write = chunks.append
 
 
-def by_value_dumps(obj: Any, callback: Callable[[Any], Any] | None = None) -> list[Any]:
+def by_value_dumps(
+    obj: Any,
+    callback: Callable[[Any], Any] | None = None,
+    handles: Handles | None = None,
+) -> list[Any]:
     """Pickle ``obj`` with all it refers to, for plain `pickle.loads`."""
     chunks: list[Any] = []
-    _pickler(chunks, callback, None).dump(obj)
+    pickler = _pickler(chunks, callback, None)
+    pickler.handles = handles
+    pickler.dump(obj)
     return chunks
 
 
@@ -107,6 +115,7 @@ def _make_cloud_pickler() -> Any:
 
     class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
         parts: _Parts | None
+        handles: Handles | None = None
 
         def reducer_override(self, obj: Any) -> Any:
             if self.parts is not None and isinstance(obj, type) and _is_apart(obj):
@@ -114,7 +123,7 @@ def _make_cloud_pickler() -> Any:
                 definition = by_value(obj)
                 self.parts.needs.append(definition)
                 return fetch, (definition.key,)
-            special = reduce_special(obj)
+            special = reduce_special(obj, self.handles)
             if special is NotImplemented:
                 return super().reducer_override(obj)  # pyright: ignore
             return special

@@ -41,8 +41,14 @@ LOG = 21  # payload: a pickled LogRecord's __dict__
 WARN = 22  # payload: a pickled warning
 SETUP_FAILED = 23  # payload: an encoded failure of the preload or initializer
 EXITING = 24  # the worker ends itself; extra: its exit code; payload: an encoded failure
+BEGUN = 25  # the function of a `Worker` is about to run
 
-TO_LOOP = frozenset((PART, READY, RESULT, ERROR, ITEM, PROGRESS, LOG, WARN, SETUP_FAILED, EXITING))
+# --- between ports -------------------------------------------------------------------
+MESSAGE = 32  # payload: an encoded value; extra: how many descriptors come with it
+
+TO_LOOP = frozenset(
+    (PART, READY, RESULT, ERROR, ITEM, PROGRESS, LOG, WARN, SETUP_FAILED, EXITING, BEGUN)
+)
 
 # --- flags: where the payload is, and what the call is ----------------------------------
 BUFFERS = 1  # the body starts with a table of out-of-band buffers
@@ -52,6 +58,7 @@ LENT = 8  # the body's buffers wait in the isolate's queue
 SLAB_FREE = 16  # on a call: its result may be put into the slab
 STREAM = 32  # on a call: a generator, whose items are sent one by one
 RETIRE = 64  # on a result: the worker has reached its memory limit
+HANDLES = 128  # on a call: descriptors wait for it on the socket for replies
 
 # recv() allocates its argument before it knows the size; above 128 KiB glibc would map and
 # unmap memory for each packet, so packets stay below half of that.
@@ -115,12 +122,12 @@ class FrameReader:
 
     def __init__(self, allowed: frozenset[int]) -> None:
         self._allowed = allowed
-        self._rest = b""
+        self.rest = b""  # the beginning of a frame
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames completed by ``data``; raises ProtocolError on anything else."""
-        if self._rest:
-            data = self._rest + data
+        if self.rest:
+            data = self.rest + data
         frames: list[Frame] = []
         at, end = 0, len(data)
         while end - at >= HEADER_SIZE:
@@ -134,5 +141,5 @@ class FrameReader:
                 break
             at = start + size
             frames.append(_new(Frame, (kind, flags, extra, id, data[start:at])))
-        self._rest = data[at:]
+        self.rest = data[at:]
         return frames

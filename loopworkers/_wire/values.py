@@ -19,6 +19,7 @@ from .by_value import Sink, by_value_dumps
 from .by_value import by_value as by_value
 from .definitions import ATOMS, Definition, Function, fetch, importable, known_key
 from .frames import BUFFERS, INLINE_MAX
+from .handles import Handles, receiving, refuse, take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +36,15 @@ _OUT_OF_BAND_MIN = 8 * 1024
 class Encoded:
     """A pickled value: ``chunks`` one after the other are its bytes, ``size`` in all."""
 
-    __slots__ = ("chunks", "flags", "needs", "size")
+    __slots__ = ("chunks", "flags", "handles", "needs", "size")
 
-    def __init__(self, chunks: list[Any], flags: int, needs: Sequence[Definition]) -> None:
+    def __init__(
+        self,
+        chunks: list[Any],
+        flags: int,
+        needs: Sequence[Definition],
+        handles: Handles | None = None,
+    ) -> None:
         self.size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         if len(chunks) > 1 and self.size <= INLINE_MAX:
             # Small ones are copied to one piece at once, and so can no longer change either.
@@ -45,11 +52,16 @@ class Encoded:
         self.chunks = chunks
         self.flags = flags
         self.needs = needs
+        self.handles = handles if handles is not None and handles.fds else None
+
+    def own(self) -> None:
+        """Copy what is the caller's own and can be changed or taken from it."""
+        self.chunks = [c if _is_constant(c) else bytes(c) for c in self.chunks]
 
     def freeze(self) -> None:
         """Copy what the owner could still change: the value is what it was at the call."""
         if self.size > INLINE_MAX:
-            self.chunks = [c if _is_constant(c) else bytes(c) for c in self.chunks]
+            self.own()
 
 
 def _is_constant(chunk: Any) -> bool:
@@ -67,6 +79,7 @@ class _Pickler(Pickler):
 
     definer: Callable[[Any], Definition] | None
     needs: list[Definition]
+    handles: Handles | None
 
     def reducer_override(self, obj: Any) -> Any:
         kind: type[Any] = type(obj)
@@ -82,11 +95,36 @@ class _Pickler(Pickler):
             definition = self.definer(obj)
             self.needs.append(definition)
             return fetch, (definition.key,)
-        return reduce_special(obj)
+        return reduce_special(obj, self.handles)
 
 
-def reduce_special(obj: Any) -> Any:
+# Types whose values have descriptors, and how each is reduced; what subclasses them is added too.
+travellers: dict[type[Any], Callable[[Any, Handles], Any]] = {}
+
+
+def traveller(kind: type[Any]) -> Callable[[Any, Handles], Any] | None:
+    """How values of this type are reduced, if they have descriptors."""
+    if kind.__name__ == "socket" and kind.__module__ == "socket":
+        return _reduce_socket
+    return travellers.get(kind)
+
+
+def _reduce_socket(obj: Any, handles: Handles) -> Any:
+    number = handles.add(obj.fileno(), obj.close)  # it moves
+    return _rebuild_socket, (number, int(obj.family), int(obj.type), obj.proto)
+
+
+def _rebuild_socket(number: int, *kind: int) -> Any:
+    import socket
+
+    return socket.socket(*kind, fileno=take(number))
+
+
+def reduce_special(obj: Any, handles: Handles | None) -> Any:
     kind: type[Any] = type(obj)
+    travelling = traveller(kind)
+    if travelling is not None:
+        return refuse(obj) if handles is None else travelling(obj, handles)
     if kind is memoryview:
         return _reduce_memoryview(obj)
     if kind is ContextVar:
@@ -128,11 +166,16 @@ def is_plain(value: Any) -> bool:
     return kind in _PLAIN or ((kind is str or kind is bytes) and len(value) < 4096)
 
 
+def in_place(obj: Any) -> Definition:
+    """A definer for receivers of whom nothing is known: what goes by value is pickled in place."""
+    raise _ByValueNeeded
+
+
 def encode(value: Any, definer: Callable[[Any], Definition] | None = None) -> Encoded:
     """Pickle ``value``; raises whatever pickling it raises.
 
     ``definer`` makes definitions of what must go by value; without it (a worker's results)
-    such parts are pickled in place.
+    such parts go by the name under which they came, or are pickled in place.
     """
     chunks: list[Any] = []
     buffers: list[PickleBuffer] = []
@@ -148,27 +191,36 @@ def encode(value: Any, definer: Callable[[Any], Definition] | None = None) -> En
     pickler.definer = definer
     needs: list[Definition] = []
     pickler.needs = needs
+    pickler.handles = handles = Handles()
     try:
         pickler.dump(value)
     except _ByValueNeeded:
         buffers.clear()
         needs.clear()
-        chunks = by_value_dumps(value, out_of_band)
+        handles = Handles()
+        chunks = by_value_dumps(value, out_of_band, handles)
     except Exception as error:
         # What plain pickle cannot do, cloudpickle sometimes can; its error would be no clearer.
         buffers.clear()
         needs.clear()
+        handles = Handles()
         try:
-            chunks = by_value_dumps(value, out_of_band)
+            chunks = by_value_dumps(value, out_of_band, handles)
         except Exception:
             raise error from None
     if not buffers:
-        return Encoded(chunks, 0, needs)
+        return Encoded(chunks, 0, needs, handles)
     views = [buffer.raw() for buffer in buffers]
     table = _COUNT.pack(len(views)) + b"".join(
         _ENTRY.pack(len(view), not view.readonly) for view in views
     )
-    return Encoded([table, *views, *chunks], BUFFERS, needs)
+    return Encoded([table, *views, *chunks], BUFFERS, needs, handles)
+
+
+def decode_with(fds: list[int], body: Any, flags: int) -> Any:
+    """`decode` for a value with which these descriptors came; they are its own from here on."""
+    with receiving(fds):
+        return decode(body, flags)
 
 
 def decode(body: Any, flags: int) -> Any:
@@ -235,6 +287,8 @@ class _Source:
 def find_culprit(value: Any, path: str) -> str:
     """The path to the innermost part of ``value`` that cannot be pickled."""
     for _ in range(20):
+        if traveller(type(value)) is not None:
+            break
         for name, part in _children(value):
             if type(part) in ATOMS:
                 continue

@@ -7,12 +7,14 @@ adds how one is started and how it is stopped for certain.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .._wire.frames import (
+    BEGUN,
     CALL,
     CLOSE,
     ERROR,
@@ -66,6 +68,9 @@ class Listener(ABC):
 
     @abstractmethod
     def on_ready(self, worker: Worker) -> None: ...
+
+    def on_begun(self, worker: Worker) -> None:  # noqa: B027 - pools have no use for it
+        """The function of a `Worker` is about to run."""
 
     @abstractmethod
     def on_answer(self, worker: Worker, call: Call, frame: Frame, body: Any) -> None:
@@ -138,6 +143,10 @@ class Worker(ABC):
     @abstractmethod
     def kill_now(self) -> None:
         """Stop it without the loop (which may be closed) and free what it holds here."""
+
+    def cpu_clock(self) -> int | None:
+        """The clock of the processor time that it uses, for `time.clock_gettime`, if known."""
+        return None
 
     # --- sending ---------------------------------------------------------------------------
 
@@ -270,6 +279,8 @@ class Worker(ABC):
                     stream.on_item(self, frame, body)
             elif kind == READY:
                 self._on_ready()
+            elif kind == BEGUN:
+                self._listener.on_begun(self)
             elif kind == PROGRESS:
                 self._progress(frame)
             elif kind in (LOG, WARN):
@@ -364,6 +375,11 @@ class Worker(ABC):
     def give_back_memory(self) -> None:
         if self._slab is not None and not self.calls:
             self._slab.give_back()
+
+
+def thread_clock(native_id: int | None) -> int | None:
+    """The processor clock of a thread of this process; Linux makes their numbers like this."""
+    return None if native_id is None or sys.platform != "linux" else (~native_id << 3) | 6
 
 
 def _split(whole: bytes, chunks: list[Any]) -> list[Any]:

@@ -92,6 +92,12 @@ class Channel:
         if len(self._waiting) == 1:
             self._loop.call_soon(self._send_waiting)
 
+    def send_handles(self, fds: list[int]) -> None:
+        """Send descriptors, which the worker takes when it receives the call they belong to."""
+        # On the socket for replies, whose way there is unused: what is taken back from the other
+        # one would lose them.
+        socket.send_fds(self._in, [b"h"], fds)
+
     def _send_waiting(self) -> None:
         waiting = self._waiting
         while waiting:

@@ -12,10 +12,13 @@ import sys
 from array import array
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._child.forkserver import REQUEST
 from .._wire.values import dumps
+
+if TYPE_CHECKING:
+    from .settings import Identity
 
 _BOOT = (
     "import sys; sys.path[:] = {path!r}; "
@@ -48,7 +51,11 @@ class ForkServer:
             )
 
     def start_worker(
-        self, calls: socket.socket, replies: socket.socket, slab: int | None
+        self,
+        calls: socket.socket,
+        replies: socket.socket,
+        slab: int | None,
+        identity: Identity | None,
     ) -> socket.socket:
         """Have a worker forked that owns copies of these sockets; its control socket.
 
@@ -56,11 +63,13 @@ class ForkServer:
         """
         control, theirs = socket.socketpair()
         environ = dict(os.environ)
+        if identity is not None and identity.env is not None:
+            environ = identity.env
         body = dumps((None if environ == self._environ else environ, slab is not None), 5)
         descriptors = [calls.fileno(), replies.fileno(), theirs.fileno()]
         if slab is not None:
             descriptors.append(slab)
-        descriptors += _standard_streams()
+        descriptors += _standard_streams({} if identity is None else identity.streams)
         try:
             with theirs, self._lock:
                 self._requests.sendmsg(
@@ -98,12 +107,12 @@ def _interpreter_flags() -> list[str]:
     return flags
 
 
-def _standard_streams() -> list[int]:
+def _standard_streams(others: dict[str, int]) -> list[int]:
     """Copies of this process's stdout and stderr as they are now, or of nothing."""
     copies: list[int] = []
-    for fd in (1, 2):
+    for fd, name in ((1, "stdout"), (2, "stderr")):
         try:
-            copies.append(os.dup(fd))
+            copies.append(os.dup(others.get(name, fd)))
         except OSError:  # closed: a daemon, a program without a console
             copies.append(os.open(os.devnull, os.O_WRONLY))
     return copies
@@ -133,20 +142,24 @@ def release(preload: tuple[str, ...]) -> None:
 
 
 def start_worker(
-    preload: tuple[str, ...], calls: socket.socket, replies: socket.socket, slab: int | None
+    preload: tuple[str, ...],
+    calls: socket.socket,
+    replies: socket.socket,
+    slab: int | None,
+    identity: Identity | None = None,
 ) -> socket.socket:
     """See `ForkServer.start_worker`; a server that somebody killed is replaced."""
     with _lock:
         server, users = _servers[preload]
     try:
-        return server.start_worker(calls, replies, slab)
+        return server.start_worker(calls, replies, slab, identity)
     except OSError:
         with _lock:
             if _servers[preload][0] is server:
                 server.close()
                 _servers[preload] = (ForkServer(preload), users)
             server = _servers[preload][0]
-        return server.start_worker(calls, replies, slab)
+        return server.start_worker(calls, replies, slab, identity)
 
 
 def _forget_all() -> None:

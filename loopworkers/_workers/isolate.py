@@ -24,7 +24,7 @@ from .._child.stop import HARD, SOFT
 from .._wire.frames import CALL, LENT, ProtocolError, pack
 from ..errors import WorkerStuck
 from . import exit_guard
-from .base import Exit, Worker
+from .base import Exit, Worker, thread_clock
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class IsolateWorker(Worker):
     _stopping = False
     _timer: Any = None
     _queue: int
+    _native_id: int | None = None
 
     @classmethod
     def prepare(cls, settings: Settings) -> None:
@@ -99,6 +100,7 @@ class IsolateWorker(Worker):
         import _interpreters
 
         self._why: str | None = None
+        self._native_id = _thread.get_native_id()
         try:
             id = _interpreters.create("isolated")
             boot = _BOOT.format(
@@ -187,6 +189,9 @@ class IsolateWorker(Worker):
         import _interpqueues
 
         _interpqueues.destroy(self._queue)
+
+    def cpu_clock(self) -> int | None:
+        return thread_clock(self._native_id)
 
     # --- without the loop --------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from .._child.forkserver import ENDED, KILL, REPORT, STARTED, TERMINATE
@@ -45,6 +46,7 @@ class ProcessWorker(Worker):
                 self._channel.calls,
                 self._channel.replies,
                 self._slab.fd if self._slab is not None else None,
+                self.settings.identity,
             )
         finally:
             self._channel.close_worker_ends()
@@ -79,6 +81,9 @@ class ProcessWorker(Worker):
         if self._slab is not None:
             self._slab.close()
         self.gone = True
+
+    def cpu_clock(self) -> int | None:
+        return None if self.pid is None or sys.platform != "linux" else (~self.pid << 3) | 2
 
     def _on_control(self) -> None:
         if self._control is None:

@@ -8,6 +8,7 @@ from .._wire.frames import (
     CALL,
     DEFINE,
     FORGET,
+    HANDLES,
     HEADER,
     IN_PARTS,
     IN_SLAB,
@@ -76,6 +77,12 @@ class Sender:
         if alone:
             # Nothing else can be in the slab now, so this call's result may use it.
             flags |= SLAB_FREE
+        if body.handles is not None:
+            self._channel.send_handles(body.handles.fds)
+            if not call.retries:
+                body.handles.close()
+            flags |= HANDLES
+            self.torn_by = call.id  # what is sent twice would take another one's descriptors
         if body.size > INLINE_MAX:
             packet = self.send_large(call, body, flags, extra, alone=alone)
         else:

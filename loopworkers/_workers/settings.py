@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from .._child import setup as _own_setup
 from .._wire.values import Encoded, by_value, encode, find_culprit
 from ..errors import NotTransferable
+
+
+@dataclass
+class Identity:
+    """What a `Worker` has of its own, and pools' workers share with the program."""
+
+    id: int
+    name: str
+    kind: str
+    env: dict[str, str] | None
+    argv: list[str]
+    limits: dict[str, int]  # by the names of the resource module
+    streams: dict[str, int]  # "stdout", "stderr": descriptors to write to
+
+    def told(self) -> dict[str, Any]:
+        told = dict(vars(self))
+        if self.kind == "process":
+            # It is born with them.
+            told |= {"env": None, "streams": {}}
+        return told
+
 
 Surroundings = tuple[tuple[str, ...], str | None]
 
@@ -28,13 +50,16 @@ class Settings:
         initargs: tuple[Any, ...],
         preload: tuple[str, ...],
         memory_limit: int | None,
+        identity: Identity | None = None,
     ) -> None:
         self._fixed = {
             "initializer": initializer,
             "initargs": initargs,
             "preload": preload,
             "memory_limit": memory_limit,
+            "identity": None if identity is None else identity.told(),
         }
+        self.identity = identity
         self.preload = preload
         # Isolates share the folder of this process, threads its path as well.
         self._watches_folder = kind == "process"

@@ -11,10 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._child.forkserver import ENDED, REPORT, STARTED, TERMINATE
 from .._wire.values import dumps
+
+if TYPE_CHECKING:
+    from .settings import Identity
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
@@ -31,7 +34,11 @@ def release(preload: tuple[str, ...]) -> None:
 
 
 def start_worker(
-    preload: tuple[str, ...], calls: socket.socket, replies: socket.socket, slab: int | None
+    preload: tuple[str, ...],
+    calls: socket.socket,
+    replies: socket.socket,
+    slab: int | None,
+    identity: Identity | None = None,
 ) -> socket.socket:
     """Start a worker that owns copies of these sockets; its control socket."""
     control, theirs = socket.socketpair()
@@ -45,6 +52,8 @@ def start_worker(
         if shares
         else {"pass_fds": fds, "process_group": 0}
     )
+    if identity is not None:
+        options |= {"env": identity.env, **identity.streams}
     try:
         process = subprocess.Popen([sys.executable, "-c", boot], stdin=subprocess.PIPE, **options)
         assert process.stdin is not None

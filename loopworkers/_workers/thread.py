@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .._child.thread import HAS_ANSWER, run
 from .._wire.frames import CALL, Frame, ProtocolError, pack
 from ..errors import RemoteError
-from .base import Exit, Worker
+from .base import Exit, Worker, thread_clock
 from .sender import Sender
 
 if TYPE_CHECKING:
@@ -98,6 +98,9 @@ class ThreadWorker(Worker):
         )
         self.leaving = True
         self._end(Exit(stuck=True))
+
+    def cpu_clock(self) -> int | None:
+        return thread_clock(self._thread.native_id)
 
     def kill_now(self) -> None:
         self.gone = True

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from time import perf_counter
 
-from .._wire.frames import PACKET_MAX
+from .frames import PACKET_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,264 @@
+"""One end of a channel: messages out of and into a stream socket, without ever blocking.
+
+The socket gives all that a channel promises: its buffer bounds what is under way and so slows a
+fast writer, what was sent before a close arrives, and the end of either side, however it came, is
+seen at the other. Who waits for room or for messages, a thread or a task, is the caller's business.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from _thread import RLock
+from collections import deque
+
+from .._wire.frames import (
+    HEADER,
+    IN_PARTS,
+    INLINE_MAX,
+    MESSAGE,
+    PART,
+    PART_SIZE,
+    FrameReader,
+    ProtocolError,
+)
+from .._wire.handles import MOST, Handles, pack_rights, unpack_rights
+from .waiting import READABLE, until_ready
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = tuple[int, Any, list[int]]  # flags, body, descriptors
+
+_ALLOWED = frozenset((PART, MESSAGE))
+# Small enough to keep a loop responsive while its peer floods it.
+_READ_SIZE = 128 * 1024
+_MOST_BUFFERS = 512  # half of what the kernel takes in one call
+_DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
+_RECEIVE_FLAGS: int = _DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
+_RIGHTS_SPACE: int = _socket.CMSG_SPACE(MOST * 4) if hasattr(_socket, "CMSG_SPACE") else 0
+
+
+class Outgoing:
+    """A message that the socket has not taken whole."""
+
+    __slots__ = ("chunks", "handles", "sent")
+
+    def __init__(self, chunks: list[Any], handles: Handles | None) -> None:
+        self.chunks = chunks
+        self.handles = handles
+        self.sent = False
+
+
+class Pipe:
+    """Thread-safe; ``end`` is a connected socket and belongs to this object."""
+
+    def __init__(self, end: Any) -> None:
+        self.socket = end
+        self.inbox: deque[Message] = deque()
+        self.ended = False  # nothing more will come in
+        self.broken = False  # nothing more can be sent
+        self.closed = False
+        self.error: ProtocolError | None = None
+        self._pid = os.getpid()
+        self._reader = FrameReader(_ALLOWED)
+        self._parts = bytearray()
+        self._fds: deque[int] = deque()
+        self._out: deque[Outgoing] = deque()
+        self._sending = False
+        self._lock = RLock()
+
+    # --- out -----------------------------------------------------------------------------
+
+    def send(self, flags: int, chunks: list[Any], handles: Handles | None) -> Outgoing | None:
+        """Send the message as far as there is room; None if that was all of it.
+
+        Raises BrokenPipeError, having sent nothing, if nobody can receive it any more.
+        """
+        size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
+        count = len(handles.fds) if handles is not None else 0
+        if size <= INLINE_MAX:
+            parts = [HEADER.pack(MESSAGE, flags, size, count, 0) + b"".join(chunks)]
+        else:
+            parts = _in_parts(flags, chunks, count)
+        with self._lock:
+            if self.broken:
+                raise BrokenPipeError
+            outgoing = Outgoing(parts, handles)
+            self._out.append(outgoing)
+            if len(self._out) == 1:
+                self.flush()
+            if self.broken:
+                raise BrokenPipeError
+        return None if outgoing.sent else outgoing
+
+    def flush(self) -> None:
+        """Send what there is room for."""
+        with self._lock:
+            if self._sending:
+                # An exception came between the sending and the books: nobody knows where the
+                # stream stands, and the peer must not read the next message as the rest of one.
+                self.close()
+            self._sending = True
+            while self._out and not self.broken:
+                first = self._out[0]
+                if not self._send_some(first):
+                    break
+                if not first.chunks:
+                    first.sent = True
+                    self._out.popleft()
+            self._sending = False
+
+    def _send_some(self, outgoing: Outgoing) -> bool:
+        chunks = outgoing.chunks
+        try:
+            if outgoing.handles is not None:
+                rights = pack_rights(outgoing.handles.fds)
+                ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+                sent = self.socket.sendmsg(chunks[:_MOST_BUFFERS], ancillary, _DONTWAIT)
+                outgoing.handles.close()
+                outgoing.handles = None
+            elif len(chunks) == 1:
+                sent = self.socket.send(chunks[0], _DONTWAIT)
+            else:
+                sent = self.socket.sendmsg(chunks[:_MOST_BUFFERS], [], _DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._break()
+            return False
+        done = 0
+        while done < len(chunks) and sent >= len(chunks[done]):
+            sent -= len(chunks[done])
+            done += 1
+        del chunks[:done]
+        if sent:
+            chunks[0] = memoryview(chunks[0])[sent:]
+        return True
+
+    def _break(self) -> None:
+        self.broken = True
+        self._out.clear()
+
+    @property
+    def is_sending(self) -> bool:
+        return bool(self._out)
+
+    # --- in ------------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Take in what has arrived, at most one read of it."""
+        with self._lock:
+            if self.ended:
+                return
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(
+                    _READ_SIZE, _RIGHTS_SPACE, _RECEIVE_FLAGS
+                )
+            except BlockingIOError:
+                return
+            except OSError:
+                data, ancillary = b"", []
+            if ancillary:
+                self._fds.extend(unpack_rights(ancillary))
+            if not data:
+                self.ended = True
+                return
+            self.feed(data)
+
+    def feed(self, data: bytes) -> None:
+        try:
+            for kind, flags, extra, _, payload in self._reader.feed(data):
+                if kind == PART:
+                    self._parts += payload
+                    continue
+                body: Any = payload
+                if flags & IN_PARTS:
+                    body, self._parts = self._parts, bytearray()
+                if extra > len(self._fds):
+                    raise ProtocolError(
+                        f"{extra} descriptors belong to a message and {len(self._fds)} came: this "
+                        "process may have reached its limit of open files"
+                    )
+                self.inbox.append((flags, body, [self._fds.popleft() for _ in range(extra)]))
+        except ProtocolError as error:
+            self.error = error
+            self.ended = True
+
+    def look(self, _size: int, dont_wait: int = 0) -> bytes:
+        """For the spinner: a look at the socket, or a wait for it."""
+        if not dont_wait:
+            until_ready(self.socket.fileno(), READABLE)
+        self.fill()
+        if dont_wait and not self.inbox and not self.ended:
+            raise BlockingIOError
+        return b""
+
+    # --- the end -------------------------------------------------------------------------
+
+    def unread(self) -> tuple[bytes, list[int]]:
+        """What was received and not taken, for `take_over` elsewhere."""
+        with self._lock:
+            data = bytearray()
+            fds: list[int] = []
+            for flags, body, handles in self.inbox:
+                data += b"".join(_in_parts(flags & ~IN_PARTS, [body], len(handles)))
+                fds += handles
+            if self._parts:
+                data += b"".join(_in_parts(0, [self._parts], 0)[:-1])
+            return bytes(data + self._reader.rest), fds + list(self._fds)
+
+    def take_over(self, unread: bytes, fds: list[int]) -> None:
+        self._fds.extend(fds)
+        self.feed(unread)
+
+    def detach(self) -> None:
+        """The socket is another pipe's now, by a copy of its descriptor."""
+        with self._lock:
+            self._close(shut_down=False)
+
+    def close(self) -> None:
+        with self._lock:
+            # Seen at the other end at once, also where a fork has kept a copy of the socket.
+            self._close(shut_down=self._pid == os.getpid())
+
+    def _close(self, shut_down: bool) -> None:
+        if self.closed:
+            return
+        fds = [*self._fds, *(fd for _, _, handles in self.inbox for fd in handles)]
+        self.closed = self.ended = self.broken = True
+        self.inbox.clear()
+        self._fds.clear()
+        self._out.clear()
+        for fd in fds:
+            os.close(fd)
+        if shut_down:
+            try:
+                self.socket.shutdown(_socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.socket.close()
+
+
+def _in_parts(flags: int, chunks: list[Any], count: int) -> list[Any]:
+    """The frames of a large message, to be sent one after the other; the data is not copied."""
+    parts: list[Any] = []
+    for chunk in chunks:
+        view = memoryview(chunk).cast("B")
+        for at in range(0, len(view), PART_SIZE):
+            piece = view[at : at + PART_SIZE]
+            parts += (HEADER.pack(PART, 0, len(piece), 0, 0), piece)
+    parts.append(HEADER.pack(MESSAGE, flags | IN_PARTS, 0, count, 0))
+    return parts
+
+
+def socket_pair(capacity: int | None) -> tuple[Any, Any]:
+    """Two connected sockets that hold about ``capacity`` bytes each way."""
+    import socket
+
+    ends = socket.socketpair()
+    if capacity is not None:
+        for end in ends:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, capacity)
+    return tuple(_socket.socket(fileno=end.detach()) for end in ends)  # type: ignore[return-value]

@@ -1,0 +1,68 @@
+"""What `send(..., transfer=...)` hands over: checked before the message goes, ended after."""
+
+from __future__ import annotations
+
+from .._wire.values import encode, find_culprit, in_place, traveller
+from ..errors import NotTransferable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .._wire.values import Encoded
+
+
+def encode_message(value: Any, transfer: Sequence[Any]) -> Encoded:
+    """The message; what moves with it is the sender's no longer. All or nothing.
+
+    Raises NotTransferable, naming the part of ``value`` that cannot be sent.
+    """
+    for number, obj in enumerate(transfer):
+        _check(obj, f"transfer[{number}]", transfer)
+    try:
+        encoded = encode(value, in_place)
+    except Exception as error:
+        raise NotTransferable(
+            f"the message was not sent: {find_culprit(value, 'message')} cannot be pickled: "
+            f"{error!r}"
+        ) from error
+    # A view that is handed over could not be released while a part of the message refers to it.
+    encoded.chunks = [c if type(c) is bytes else bytes(c) for c in encoded.chunks]
+    if encoded.handles is not None:
+        encoded.handles.commit()
+    for obj in transfer:
+        _end(obj)
+    return encoded
+
+
+def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
+    if sum(obj is other for other in transfer) > 1:
+        raise ValueError(f"{path} ({type(obj).__qualname__}) is in the list twice")
+    if type(obj) is bytearray:
+        try:
+            obj.append(0)
+            del obj[-1]
+        except BufferError:
+            raise NotTransferable(
+                f"{path} (bytearray) cannot be handed over while a memoryview of it exists"
+            ) from None
+    elif type(obj) is memoryview:
+        try:
+            len(obj)
+        except ValueError:
+            raise NotTransferable(f"{path} (memoryview) was released already") from None
+    elif traveller(type(obj)) is None:
+        raise NotTransferable(
+            f"{path} ({type(obj).__module__}.{type(obj).__qualname__}) cannot be handed over: "
+            "ports, shared buffers, sockets, bytearrays and memoryviews can"
+        )
+
+
+def _end(obj: Any) -> None:
+    if type(obj) is bytearray:
+        obj.clear()
+    elif type(obj) is memoryview:
+        obj.release()
+    else:
+        obj.close()

@@ -1,0 +1,73 @@
+"""Keeps everybody else out for a few instructions, wherever they run, and survives every death.
+
+A file lock (flock) belongs to an open file description. Each user of a guard opens the file anew,
+so descriptions, and thus locks, are its own, and the kernel frees one when the last descriptor
+goes: with its process, or with the isolate that owned the file object. A robust mutex in shared
+memory costs half of it, but its owner is a thread, and C code would have to be called by ctypes.
+"""
+
+from __future__ import annotations
+
+import os
+from _io import FileIO
+from _thread import allocate_lock
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+from ..errors import LoopworkersError
+
+
+class File(FileIO):
+    """Without the warning when it is dropped: here that is how it ends."""
+
+    def __init__(self, file: int | str) -> None:
+        super().__init__(file, "r+")
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def anonymous_file() -> File:
+    """A file without a name, in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        return File(os.memfd_create("loopworkers", os.MFD_CLOEXEC))
+    from tempfile import TemporaryFile
+
+    with TemporaryFile(buffering=0) as file:
+        return File(os.dup(file.fileno()))
+
+
+class Guard:
+    """Used in a ``with``; what is inside must be short, and never wait."""
+
+    def __init__(self, fd: int) -> None:
+        path = f"/proc/self/fd/{fd}"
+        if fcntl is None or not os.path.exists(path):
+            raise LoopworkersError(
+                "shared locks and atomics need Linux: elsewhere no lock is known that a dying "
+                "worker gives back, in isolates and processes alike"
+            )
+        self._file = File(path)
+        self._flock = fcntl.flock
+        # Threads of this interpreter have the description in common.
+        self._threads = allocate_lock()
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        try:
+            self._flock(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._flock(self._file, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,102 @@
+"""Descriptors that travel inside values: collected while pickling, taken while unpickling.
+
+A value that owns a descriptor (a port, shared memory, a socket) is pickled as the number of one
+in a list that travels beside the bytes, by SCM_RIGHTS: the kernel keeps what is on its way alive,
+and closes what is never received.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import _local
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+# The kernel takes 253 in one message.
+MOST = 250
+
+
+class Handles:
+    """The descriptors of one value on its way out; copies, closed once they were sent."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        self._moves: list[Callable[[], object]] = []
+
+    def add(self, fd: int, moved: Callable[[], object] | None = None) -> int:
+        """Its number for the receiver. ``moved`` ends the sender's own use of it, if it is sent."""
+        if len(self.fds) == MOST:
+            raise ValueError(f"a message can carry {MOST} descriptors, this one has more")
+        self.fds.append(os.dup(fd))
+        if moved is not None:
+            self._moves.append(moved)
+        return len(self.fds) - 1
+
+    def commit(self) -> None:
+        """The value is on its way: what moves with it is the sender's no longer."""
+        moves, self._moves = self._moves, []
+        for move in moves:
+            move()
+
+    def close(self) -> None:
+        fds, self.fds = self.fds, []
+        for fd in fds:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def unpack_rights(ancillary: Any) -> list[int]:
+    """The descriptors of what recvmsg() returned."""
+    fds: list[int] = []
+    for _, _, data in ancillary:
+        for at in range(0, len(data) - 3, 4):
+            fds.append(int.from_bytes(data[at : at + 4], sys.byteorder))
+    return fds
+
+
+def pack_rights(fds: Sequence[int]) -> bytes:
+    return b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+
+
+_incoming = _local()
+
+
+class receiving:
+    """While unpickling a value: the descriptors that came with it; the rest is closed after."""
+
+    def __init__(self, fds: Sequence[int]) -> None:
+        self._fds: list[int | None] = list(fds)
+
+    def __enter__(self) -> None:
+        self._outer = getattr(_incoming, "fds", None)
+        _incoming.fds = self._fds
+
+    def __exit__(self, *_: object) -> None:
+        _incoming.fds = self._outer
+        for fd in self._fds:
+            if fd is not None:
+                os.close(fd)
+
+
+def take(number: int) -> int:
+    """The descriptor with this number, now the caller's; once."""
+    fds = _incoming.fds
+    fd: int | None = fds[number]
+    if fd is None:
+        raise ValueError("a descriptor inside a message can be taken once")
+    fds[number] = None
+    return fd
+
+
+def refuse(obj: object) -> Any:
+    """What `__reduce_ex__` of such a value says to a pickler that has no way to send it."""
+    raise TypeError(
+        f"{type(obj).__qualname__} can only be sent to a worker: as an argument of a call, or in "
+        "a message of a port"
+    )

@@ -1,0 +1,495 @@
+"""`Worker`: one long-lived worker with a port, as Node's `worker_threads.Worker`."""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, NamedTuple, ParamSpec, overload
+
+import anyio
+
+from ._call import Call, CallOptions, encode_call, name_of
+from ._child import resident
+from ._child.setup import resident_memory
+from ._loop import Loop, current
+from ._ports import idle
+from ._ports.output import OutputStream, open_pipe
+from ._ports.port import channel
+from ._registry import register, unregister
+from ._shared.buffer import SharedBuffer
+from ._wire.frames import ERROR, Frame
+from ._wire.values import find_culprit
+from ._workers.base import Exit, Listener
+from ._workers.base import Worker as Host
+from ._workers.kinds import worker_type
+from ._workers.settings import Identity, Settings
+from .errors import LoopworkersError, NotTransferable, PortClosed, WorkerDied
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from types import TracebackType
+
+    from ._pool import Kind
+    from ._ports.port import BlockingPort, MessagePort
+
+P = ParamSpec("P")
+
+#: For ``stdout=`` and ``stderr=``, as `subprocess.PIPE`.
+PIPE = -1
+_NUMBERS = 1 << 20  # workers that one program or worker can start
+_numbers = count(1)
+
+_LIMITS = {"memory": "RLIMIT_AS", "cpu_seconds": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE"}
+
+
+class Utilization(NamedTuple):
+    """How a worker spent its time since it came online.
+
+    Attributes:
+        idle: seconds in which it waited for messages, locks or its event loop's next event.
+        active: the other seconds.
+        ratio: ``active`` by the sum of both; 0.0 before it is online and after its end.
+    """
+
+    idle: float
+    active: float
+    ratio: float
+
+
+class Worker(Listener):
+    """A worker that runs ``target(port, *args)``, from entering an ``async with`` on.
+
+    Args:
+        target: a function, ``def`` or ``async def``, lambdas and closures included. Its port is
+            connected with this object. In a plain function the port blocks, in ``async def`` it
+            is awaited; either way ``for`` iterates over messages until this side closes.
+        args: sent along; ports, shared memory and sockets among them.
+        kind: "process", "isolate" or "thread".
+        name: also shown by the system as name of the process or thread, cut to 15 bytes.
+        env: its environment variables instead of a copy of this process's.
+        argv: its ``sys.argv[1:]``.
+        stdout, stderr: None to share this program's, `PIPE` for a stream in the attribute of
+            that name.
+        limits: of a process: ``memory`` (bytes of address space), ``cpu_seconds``,
+            ``open_files``. Enforced by the system: an allocation beyond the limit raises
+            MemoryError in the worker.
+
+    A thread shares everything with the program, and an isolate its memory and descriptors: what
+    cannot be kept apart is refused with a ValueError.
+
+    Leaving the block closes the port, which ends the iteration in the worker, and waits for it to
+    end; an exception that nobody was told of is raised then. Leaving it by an exception or
+    cancellation terminates the worker.
+    """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self,
+            target: Callable[Concatenate[MessagePort, P], Coroutine[Any, Any, object]],
+            /,
+            *args: Any,
+            kind: Kind = "process",
+            name: str | None = None,
+            env: dict[str, str] | None = None,
+            argv: Sequence[str] = (),
+            stdout: int | None = None,
+            stderr: int | None = None,
+            limits: dict[str, int] | None = None,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            target: Callable[Concatenate[BlockingPort, P], object],
+            /,
+            *args: Any,
+            kind: Kind = "process",
+            name: str | None = None,
+            env: dict[str, str] | None = None,
+            argv: Sequence[str] = (),
+            stdout: int | None = None,
+            stderr: int | None = None,
+            limits: dict[str, int] | None = None,
+        ) -> None: ...
+
+    def __init__(
+        self,
+        target: Callable[..., Any],
+        /,
+        *args: Any,
+        kind: Kind = "process",
+        name: str | None = None,
+        env: dict[str, str] | None = None,
+        argv: Sequence[str] = (),
+        stdout: int | None = None,
+        stderr: int | None = None,
+        limits: dict[str, int] | None = None,
+    ) -> None:
+        self._type = worker_type(kind)
+        if not callable(target):
+            raise TypeError(f"the first argument must be callable, not {target!r}")
+        parent = resident.current_worker()
+        self.id = (parent.id if parent is not None else 0) * _NUMBERS + next(_numbers)
+        self.name = name if name is not None else f"worker {self.id}"
+        self.kind: Literal["process", "isolate", "thread"] = kind
+        self._target = target
+        self._args = args
+        piped = {"stdout": stdout, "stderr": stderr}
+        _check(kind, env, argv, piped, limits)
+        self._identity = Identity(
+            id=self.id,
+            name=self.name,
+            kind=kind,
+            env=None if env is None else dict(env),
+            argv=list(argv),
+            limits={_LIMITS[key]: value for key, value in (limits or {}).items()},
+            streams={},
+        )
+        self._piped = [stream for stream, given in piped.items() if given is not None]
+        #: The worker's output where `PIPE` was asked for, else None.
+        self.stdout: OutputStream | None = None
+        self.stderr: OutputStream | None = None
+        self._state: Literal["new", "running", "ended"] = "new"
+        self._pid = os.getpid()
+        self._exit: Exit | None = None
+        self._error: Exception | None = None
+        self._error_was_told = False
+        self._terminated = False
+        self._is_online = False
+        self._loop: Loop
+        self._host: Host
+        self._port: MessagePort
+        self._theirs: MessagePort
+        self._clock: SharedBuffer
+        self._online: anyio.Event
+        self._ended: anyio.Event
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.id} {self.name!r}, {self.kind}, {self._state}>"
+
+    # --- starting ------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Worker:
+        if self._state != "new":
+            raise RuntimeError(f"{self!r} cannot be started a second time; make a new one")
+        self._loop = current()
+        self._online, self._ended = anyio.Event(), anyio.Event()
+        self._clock = SharedBuffer(idle.SIZE)
+        self._port, self._theirs = channel()
+        settings = Settings(
+            kind=self.kind,
+            initializer=None,
+            initargs=(),
+            preload=(),
+            memory_limit=None,
+            identity=self._identity,
+        )
+        call = self._first_call(self._theirs, settings)
+        self._write_ends: list[int] = []
+        for stream in self._piped:
+            output, write_end = open_pipe()
+            setattr(self, stream, output)
+            self._identity.streams[stream] = write_end
+            self._write_ends.append(write_end)
+        self._settings = settings
+        self._type.prepare(settings)
+        try:
+            self._host = self._type(self._loop, self.id, settings, self)
+            try:
+                self._host.start()
+            except Exception:
+                self._host.discard()
+                raise
+        except BaseException:
+            self._type.release(settings)
+            self._close_write_ends()
+            raise
+        self._state = "running"
+        register(self._loop, self)
+        self._host.send(call)
+        return self
+
+    def _first_call(self, port: MessagePort, settings: Settings) -> Call:
+        thread = (self.id, self.name) if self.kind == "thread" else None
+        args = (self._target, port, self._args, self._clock, thread)
+        if thread is not None:
+            from ._call import direct_call
+
+            body: Any = direct_call(resident.run, args, {})
+        else:
+            try:
+                body = encode_call(resident.run, args, {})
+            except NotTransferable as error:
+                culprit = find_culprit((self._target, *self._args), "(target, *args)")
+                raise NotTransferable(
+                    f"cannot start the worker {self.name!r}: {culprit} cannot be sent: "
+                    f"{error.__cause__!r}"
+                ) from error.__cause__
+        call = Call(self, 1, self._target, body, CallOptions())
+        call.surroundings = settings.surroundings()
+        self._target_name = name_of(self._target)
+        return call
+
+    async def ready(self) -> None:
+        """Return when the worker is about to run its function.
+
+        Raises what kept it from that: the import of the function's module failed, or the worker
+        died (`WorkerDied`).
+        """
+        self._must_have_started()
+        if not self._is_online:
+            await self._online.wait()
+        if not self._is_online:
+            self._error_was_told = True
+            if self._terminated:
+                raise PortClosed(f"{self!r} was terminated before it ran its function")
+            raise self._error or self._death("ended before it ran its function")
+
+    # --- messages ------------------------------------------------------------------------
+
+    async def send(self, value: Any, *, transfer: Sequence[Any] = ()) -> None:
+        """Send a message to the worker's port; see `MessagePort.send`."""
+        try:
+            await self._messages().send(value, transfer=transfer)
+        except PortClosed as closed:
+            raise closed from self._error
+
+    async def receive(self, timeout: float | None = None) -> Any:
+        """The next message from the worker's port; see `MessagePort.receive`."""
+        try:
+            return await self._messages().receive(timeout)
+        except PortClosed as closed:
+            raise closed from self._error  # which may be why
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._messages().receive()
+        except PortClosed:
+            raise StopAsyncIteration from None
+
+    def _messages(self) -> MessagePort:
+        self._must_have_started()
+        return self._port
+
+    def _must_have_started(self) -> None:
+        if self._state == "new":
+            raise RuntimeError(f"{self!r} has not been started: use `async with Worker(...)`")
+
+    # --- the end -------------------------------------------------------------------------
+
+    async def wait(self) -> int:
+        """Wait for the worker's end; its exit code, or raises what its function raised.
+
+        The code is 0 after the function has returned, n after ``sys.exit(n)``, 1 after an
+        exception or `terminate`, and the negative number of the signal that ended a process.
+        Cancelling it leaves the worker alone.
+        """
+        self._must_have_started()
+        if self._state != "ended":
+            await self._ended.wait()
+        if self._error is not None and not self._terminated:
+            self._error_was_told = True
+            raise self._error
+        assert self.exitcode is not None
+        return self.exitcode
+
+    async def terminate(self) -> int:
+        """Stop the worker, whatever it does, and its own workers; its exit code.
+
+        Returns within about a second: a process gets SIGTERM, and SIGKILL half a second later;
+        an isolate is stopped in two stages, and written off if it sits in C code; a thread cannot
+        be stopped: its port is closed and it is left to itself. Calling it again, or after the
+        end, only waits for the end. What waits for the worker's messages gets `PortClosed`.
+        """
+        if self._state == "new":
+            self._state = "ended"
+            self._exit = Exit(code=1)
+        if self._state == "running":
+            self._terminated = True
+            self._host.stop()
+            with anyio.CancelScope(shield=True):  # it is bounded
+                await self._ended.wait()
+        assert self.exitcode is not None
+        return self.exitcode
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._port.close()
+        try:
+            if exc_type is not None:
+                await self.terminate()
+                return
+            try:
+                await self._ended.wait()
+            except BaseException:
+                await self.terminate()
+                raise
+        finally:
+            self._abort()
+            for output in (self.stdout, self.stderr):
+                if output is not None:
+                    output.close()
+        # That the port was closed under it is our doing.
+        if self._error is not None and not (
+            self._error_was_told or self._terminated or isinstance(self._error, PortClosed)
+        ):
+            raise self._error
+
+    def _abort(self) -> None:
+        """Also called when the loop has ended."""
+        if self._state == "running":
+            self._finish(Exit(code=1))
+            if self._pid == os.getpid():
+                self._host.kill_now()
+                self._type.release(self._settings)
+
+    def _finish(self, exit: Exit) -> None:
+        self._exit = exit
+        self._state = "ended"
+        unregister(self._loop, self)
+        self._close_write_ends()
+        self._online.set()
+        self._ended.set()
+
+    def _close_write_ends(self) -> None:
+        ends, self._write_ends = self._write_ends, []
+        for end in ends:
+            os.close(end)
+
+    # --- what the worker's side tells ------------------------------------------------------
+
+    def on_ready(self, worker: Host) -> None:
+        self._close_write_ends()
+
+    def on_begun(self, worker: Host) -> None:
+        self._is_online = True
+        self._online.set()
+
+    def on_answer(self, worker: Host, call: Call, frame: Frame, body: Any) -> None:
+        if frame.kind == ERROR:
+            self._error = worker.failure(body)
+        if not worker.leaving:
+            worker.leave()
+
+    def on_setup_failed(self, worker: Host, error: Exception) -> None:
+        self._error = error
+        worker.leaving = True
+        worker.calls.clear()
+
+    def on_gone(self, worker: Host, exit: Exit, untouched: list[Call]) -> None:
+        if exit.stuck:
+            self._port.close()  # it lives on and keeps its end
+        self._theirs.close()  # of a thread, whose exception may refer to it; others have moved it
+        self._finish(exit)
+        if self._error is None and exit.reason and exit.code is None and not self._terminated:
+            self._error = self._death(exit.reason)
+        worker.calls.clear()
+        self._type.release(self._settings)
+
+    def _death(self, reason: str) -> WorkerDied:
+        exit = self._exit or Exit()
+        return WorkerDied(
+            self._target_name,
+            kind=self.kind,
+            exitcode=exit.code,
+            signal=exit.signal,
+            ran_for=0.0,
+            reason=exit.reason or reason,
+        )
+
+    # --- figures -------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._state == "running"
+
+    @property
+    def exitcode(self) -> int | None:
+        """See `wait`; None before the end."""
+        exit = self._exit
+        if exit is None:
+            return None
+        if exit.signal is not None:
+            return -exit.signal
+        if self._error is not None or exit.stuck or (self._terminated and not exit.code):
+            return 1
+        return exit.code or 0
+
+    def utilization(self, since: Utilization | None = None) -> Utilization:
+        """How busy the worker has been; read from memory, without asking it.
+
+        Args:
+            since: an earlier value, for the time between the two.
+        """
+        if self._state != "running":
+            return Utilization(0.0, 0.0, 0.0)
+        total, waited = idle.read(self._clock)
+        before = since or Utilization(0.0, 0.0, 0.0)
+        still = waited / 1e9 - before.idle
+        active = (total - waited) / 1e9 - before.active
+        return Utilization(still, active, active / (still + active) if still + active else 0.0)
+
+    async def cpu_time(self) -> float:
+        """Seconds of processor time it has used; of an isolate or thread, its own thread's.
+
+        Raises PortClosed after its end, and LoopworkersError where the system does not tell.
+        """
+        clock = self._host.cpu_clock() if self._state == "running" else None
+        if clock is None:
+            if self._state == "running":
+                raise LoopworkersError("this system does not tell the processor time of others")
+            raise PortClosed(f"{self!r} uses no processor")
+        return time.clock_gettime(clock)
+
+    async def memory(self) -> int:
+        """Resident bytes of a process.
+
+        Raises PortClosed after its end, and LoopworkersError for other kinds: isolates and threads
+        have no memory of their own that could be measured.
+        """
+        if self._state != "running":
+            raise PortClosed(f"{self!r} has no memory")
+        if self.kind != "process":
+            raise LoopworkersError(
+                f'the memory of one {self.kind} cannot be measured; use kind="process"'
+            )
+        pid: int | None = getattr(self._host, "pid", None)
+        return resident_memory(pid) if pid is not None else 0
+
+
+def _check(
+    kind: str,
+    env: dict[str, str] | None,
+    argv: Sequence[str],
+    piped: dict[str, int | None],
+    limits: dict[str, int] | None,
+) -> None:
+    if kind == "thread":
+        given = {"env": env, "argv": argv, "limits": limits, **piped}
+        names = [name for name, value in given.items() if value]
+        if names:
+            raise ValueError(
+                f"a thread shares {', '.join(names)} with the program; use another kind"
+            )
+    for name, value in piped.items():
+        if value not in (None, PIPE):
+            raise ValueError(f"{name} must be None or PIPE, not {value!r}")
+    if limits:
+        if kind != "process":
+            raise ValueError(
+                "limits need kind='process': nothing can limit the memory, processor time or "
+                "files of an isolate apart from those of its process"
+            )
+        unknown = sorted(set(limits) - set(_LIMITS))
+        if unknown:
+            raise ValueError(f"unknown limits {unknown}; known are {sorted(_LIMITS)}")
