@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import sys
 from _io import BytesIO
-from _pickle import Unpickler
+from _pickle import Unpickler, dumps
+from _weakref import ref
+from itertools import count
 
 from .definitions import ATOMS, Definition, Function, Module, define, fetch, importable
 
@@ -80,12 +82,27 @@ class _Parts:
 
 def _token(value: Any) -> Any:
     if type(value) in ATOMS:
-        return type(value).__name__, repr(value)
+        return dumps(value, 5)  # not repr(), which has a limit for ints
     if type(value) in (Function, Module) or isinstance(value, type):
-        return "at", id(value)
+        return "number", _number_of(value)
     from hashlib import blake2b
 
     return blake2b(b"".join(by_value_dumps(value)), digest_size=16).hexdigest()
+
+
+_numbers: dict[int, tuple[ref[Any], int]] = {}
+_new_number = count().__next__
+
+
+def _number_of(obj: Any) -> int:
+    """What names ``obj`` for ever: when it is gone, its id() can be that of its successor."""
+    known = _numbers.get(id(obj))
+    if known is not None and known[0]() is obj:
+        return known[1]
+    at, number = id(obj), _new_number()
+    forget = _numbers.pop  # bound here, as in `definitions._remember`
+    _numbers[at] = ref(obj, lambda _: forget(at, None)), number
+    return number
 
 
 _CloudPickler: Any = None
