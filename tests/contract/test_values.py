@@ -43,10 +43,11 @@ async def test_small_values_come_back_equal_and_of_their_type(kind: str) -> None
 async def test_positional_and_keyword_arguments_arrive_as_given(kind: str) -> None:
     async with WorkerPool(kind, max_workers=1) as pool:
         assert await pool.run(work.echo_all) == ((), {})
-        assert await pool.run(work.echo_all, 1, fn=2, pool=3, self=4) == (
-            (1,),
-            {"fn": 2, "pool": 3, "self": 4},
-        )
+        # Named like the parameters of what calls it on the way.
+        names = ("fn", "pool", "self", "function", "report", "server", "frame", "args", "kwargs")
+        named = {name: number for number, name in enumerate(names)}
+        assert await pool.run(work.echo_all, 1, **named) == ((1,), named)
+        assert [v async for v in pool.stream(work.echo_all, **named)] == [(), named]
 
 
 async def test_an_object_sent_twice_in_one_call_is_one_object_there_too(kind: str) -> None:
