@@ -21,9 +21,12 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import count
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,6 +117,33 @@ def test_submit_of_an_async_function(executor: WorkerExecutor) -> None:
         return 2 * n
 
     assert executor.submit(double, 4).result() == 8
+
+
+def test_each_call_has_the_context_of_its_own_submit(executor: WorkerExecutor) -> None:
+    variable: ContextVar[Any] = ContextVar("variable")
+
+    def get() -> Any:
+        return variable.get("unset")
+
+    futures = []
+    for number in range(30):  # more than the pool takes at once: others start what waits
+        context = copy_context()
+        context.run(variable.set, number)
+        futures.append(context.run(executor.submit, get))
+    assert [future.result() for future in futures] == list(range(30))
+    assert executor.submit(get).result() == "unset"
+
+
+def test_done_callbacks_have_nobodys_context(executor: WorkerExecutor, gate: Gate) -> None:
+    variable: ContextVar[Any] = ContextVar("variable")
+    seen: Queue[Any] = Queue()
+    for number in range(10):
+        context = copy_context()
+        context.run(variable.set, number)
+        future = context.run(executor.submit, gate.wait)
+        future.add_done_callback(lambda _: seen.put(variable.get("unset")))
+    gate.open()
+    assert [seen.get(timeout=30) for _ in range(10)] == ["unset"] * 10
 
 
 def test_exception_with_the_traceback_of_the_worker(executor: WorkerExecutor) -> None:
