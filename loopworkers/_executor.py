@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ._call import name_of
-from ._map import run_chunk
+from ._child.chunks import run_chunk
 from ._pool import Kind, WorkerPool
 from .errors import PoolClosed, PoolFull
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
+from ._child.chunks import run_chunk
 from ._progress import Bar
 
 if TYPE_CHECKING:
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IN_FLIGHT_PER_WORKER = 32
-
-
-def run_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
-    """In the worker: the results of one chunk."""
-    return [fn(*args) for args in chunk]
-
-
-async def run_async_chunk(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
-    return [await fn(*args) for args in chunk]
 
 
 class MapIterator(Generic[T]):
@@ -216,8 +207,7 @@ class _Calls:
         if self._chunksize == 1:
             future = submit(self._fn, chunk[0], {}, self._options, None)
         else:
-            runner = run_async_chunk if iscoroutinefunction(self._fn) else run_chunk
-            future = submit(runner, (self._fn, chunk), {}, self._options, None)
+            future = submit(run_chunk, (self._fn, chunk), {}, self._options, None)
         self._futures[future] = None
         if not self._options.ordered:
             future.add_done_callback(self._note_finished)

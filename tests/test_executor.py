@@ -253,6 +253,16 @@ def test_map_in_chunks(executor: WorkerExecutor, chunksize: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_map_of_what_gives_coroutines(executor: WorkerExecutor, chunksize: int) -> None:
+    async def double(n: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * n
+
+    for fn in (double, partial(double), lambda n: double(n)):
+        assert list(executor.map(fn, range(7), chunksize=chunksize)) == list(range(0, 14, 2))
+
+
 def test_map_raises_where_the_item_was(executor: WorkerExecutor) -> None:
     results = executor.map(divmod, [1, 1, 1, 1], [2, 5, 0, 5])
     assert next(results) == (0, 1)
