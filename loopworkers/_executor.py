@@ -96,7 +96,13 @@ class WorkerExecutor(concurrent.futures.Executor):
             jobs = (self.submit(fn, *args) for args in items)
         else:
             jobs = (self.submit(run_chunk, fn, chunk) for chunk in _chunks(items, chunksize))
-        futures = deque(islice(jobs, buffersize))
+        futures: deque[Future[Any]] = deque()
+        try:
+            futures.extend(islice(jobs, buffersize))
+        except BaseException:  # an iterable's error, or PoolFull: nobody gets these futures
+            for future in futures:
+                future.cancel()
+            raise
         return _results(futures, jobs, deadline, chunked=chunksize > 1)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -9,6 +9,7 @@ import anyio
 
 from ._child.chunks import run_chunk
 from ._progress import Bar
+from .errors import PoolFull
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -114,6 +115,7 @@ class _Calls:
         self._finished: deque[WorkerFuture[Any]] = deque()  # in the order of their ends
         self._exhausted = False
         self._source_error: Exception | None = None
+        self._held: list[tuple[Any, ...]] = []  # a chunk for which the pool has no room
         self._feeder: Timer | None = None
         self._event: anyio.Event | None = None  # set when anything above has changed
         self._closed = False
@@ -128,7 +130,7 @@ class _Calls:
                 self._feeder = self._pool._loop.spawn(self._feed)
             future = self._next_future()
             if future is None:
-                if self._exhausted and not self._futures:
+                if self._exhausted and not self._held and not self._futures:
                     break
                 await self._change()
             elif future.done():
@@ -161,26 +163,31 @@ class _Calls:
     # --- starting calls ------------------------------------------------------------------
 
     def _fill(self, items: Iterator[tuple[Any, ...]]) -> None:
-        while not self._exhausted and len(self._futures) < self._in_flight:
-            chunk: list[tuple[Any, ...]] = []
+        self._start_held()
+        while not (self._exhausted or self._held) and len(self._futures) < self._in_flight:
             try:
-                while len(chunk) < self._chunksize:
-                    chunk.append(next(items))
+                while len(self._held) < self._chunksize:
+                    self._held.append(next(items))
             except StopIteration:
                 self._exhausted = True
             except Exception as error:
                 # What came before it is still delivered.
                 self._source_error, self._exhausted = error, True
-            if chunk and not self._try_to_start(chunk):
-                return
+            self._start_held()
 
-    def _try_to_start(self, chunk: list[tuple[Any, ...]]) -> bool:
+    def _start_held(self) -> None:
+        """Start the call of the chunk that is held, if there is one and the pool has room."""
+        if not self._held:
+            return
         try:
-            self._start(chunk)
+            self._start(self._held)
+        except PoolFull:
+            # Others share the pool: again after the next end of a call, be it theirs or ours.
+            self._pool._settler.on_room.add(self._wake)
+            return
         except Exception as error:  # an item that cannot be sent: an error in its turn
             self._source_error, self._exhausted = error, True
-            return False
-        return True
+        self._held = []
 
     async def _feed(self) -> None:
         try:
@@ -193,13 +200,19 @@ class _Calls:
                         chunk.append(await self._source.next_async())
                 except (StopIteration, StopAsyncIteration):
                     self._exhausted = True
-                if chunk and not self._closed:
-                    self._try_to_start(chunk)
-                    self._wake()
+                if self._closed:
+                    return
+                self._held = chunk
+                self._start_held()
+                while self._held:
+                    await self._change()
+                    self._start_held()
+                self._wake()
         except Exception as error:
             self._source_error = error
         finally:
             self._exhausted = True
+            self._held = []
             self._wake()
 
     def _start(self, chunk: list[tuple[Any, ...]]) -> None:
@@ -224,6 +237,7 @@ class _Calls:
         self._closed = True
         if self._feeder is not None:
             self._feeder.cancel()
+        self._held = []
         # The last first: what is still waiting is dropped before what runs is stopped, so no
         # worker begins a call only to be stopped in it.
         for future in reversed(list(self._futures)):

@@ -591,6 +591,22 @@ def test_max_pending(kind: Any, gate: Gate) -> None:
         finally:
             gate.open()
         assert [future.result() for future in futures] == [0, 1, 2]
+def test_map_that_is_refused_half_way_leaves_no_calls(kind: Any, gate: Gate) -> None:
+    def mark(path: str) -> None:
+        Path(path).touch()
+
+    with WorkerExecutor(kind, max_workers=1, max_pending=3) as executor:
+        futures = [executor.submit(gate.wait, n) for n in range(2)]
+        mark_of = f"{gate.path} marked"
+        try:
+            with pytest.raises(PoolFull):
+                executor.map(mark, [mark_of] * 50)
+        finally:
+            gate.open()
+        assert [future.result() for future in futures] == [0, 1]
+    assert not Path(mark_of).exists()
+
+
         assert list(executor.map(abs, range(20), buffersize=2)) == list(range(20))
     with WorkerExecutor(kind, max_workers=1, max_pending=0) as executor:
         assert [executor.submit(abs, n).result() for n in range(50)] == list(range(50))
