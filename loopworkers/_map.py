@@ -114,7 +114,7 @@ class _Calls:
         self._futures: dict[WorkerFuture[Any], None] = {}  # in the order of the items
         self._finished: deque[WorkerFuture[Any]] = deque()  # in the order of their ends
         self._exhausted = False
-        self._source_error: Exception | None = None
+        self._source_error: BaseException | None = None
         self._held: list[tuple[Any, ...]] = []  # a chunk for which the pool has no room
         self._feeder: Timer | None = None
         self._event: anyio.Event | None = None  # set when anything above has changed
@@ -198,8 +198,12 @@ class _Calls:
                 try:
                     while len(chunk) < self._chunksize:
                         chunk.append(await self._source.next_async())
-                except (StopIteration, StopAsyncIteration):
+                except StopAsyncIteration:
                     self._exhausted = True
+                except BaseException as error:
+                    if not self._is_of_source(error):
+                        raise
+                    self._source_error, self._exhausted = error, True
                 if self._closed:
                     return
                 self._held = chunk
@@ -208,12 +212,19 @@ class _Calls:
                     await self._change()
                     self._start_held()
                 self._wake()
-        except Exception as error:
-            self._source_error = error
         finally:
             self._exhausted = True
             self._held = []
             self._wake()
+
+    def _is_of_source(self, error: BaseException) -> bool:
+        """Whether the source has failed; otherwise its task is being cancelled."""
+        if isinstance(error, Exception):
+            return True
+        # Under asyncio it may have waited for what somebody else had cancelled. Under trio only
+        # the scope of the task itself can be meant.
+        is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
+        return is_cancellation and self._pool._loop.name == "asyncio" and not self._closed
 
     def _start(self, chunk: list[tuple[Any, ...]]) -> None:
         submit = self._pool._submit
@@ -263,9 +274,13 @@ class _Source:
             self.sync = zip(*iterables, strict=False)
 
     async def next_async(self) -> tuple[Any, ...]:
-        return tuple(
-            [
-                await iterator.__anext__() if hasattr(iterator, "__anext__") else next(iterator)
-                for iterator in self._iterators
-            ]
-        )
+        items: list[Any] = []
+        for iterator in self._iterators:
+            if hasattr(iterator, "__anext__"):
+                items.append(await iterator.__anext__())
+            else:
+                try:
+                    items.append(next(iterator))
+                except StopIteration:  # which would leave a coroutine as a RuntimeError
+                    raise StopAsyncIteration from None
+        return tuple(items)
