@@ -142,6 +142,43 @@ async def test_a_cancelled_error_of_the_worker_does_not_cancel_the_caller(kind: 
         future = pool.run(work.throw_cancelled)
         with pytest.raises(RemoteError, match="CancelledError"):
             await future
+@pytest.mark.parametrize("name", ["NotHereOnly", "NotHereGroup"])
+async def test_what_an_error_is_named_does_not_depend_on_its_text(
+    own_memory: str, name: str
+) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.throw_not_here, name, "first: line\n  second: line")
+        assert type(error) is RemoteError
+        assert error.type_name == f"contract_work.{name}"
+        assert "first: line\n  second: line" in str(error)
+        assert "could not be rebuilt here" in str(error)
+        assert "throw_not_here" in error.traceback_text
+        cause = error.__cause__
+        assert type(cause) is RemoteError  # each link of the chain has a name of its own
+        assert cause.type_name == "contract_work.BadInit"
+        assert "1 and 2" in str(cause)
+
+
+@pytest.mark.parametrize("name", ["OddBase", "OddBase.Inner", "KeyboardInterrupt"])
+async def test_a_named_error_has_the_qualified_name_and_the_traceback(kind: str, name: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_base, name, "text")
+        assert type(error) is RemoteError
+        assert error.type_name == (name if name == "KeyboardInterrupt" else f"contract_work.{name}")
+        assert str(error) == f"{error.type_name}: text"
+        assert "in throw_base" in error.traceback_text
+        assert "serve.py" not in error.traceback_text
+        assert "in throw_base" in "".join(traceback.format_exception(error))
+
+
+async def test_a_named_error_whose_text_raises(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_base, "BadBase", "text")
+        assert type(error) is RemoteError
+        assert error.type_name == "contract_work.BadBase"
+        assert await pool.run(work.echo, 1) == 1
+
+
         assert not future.cancelled()
         assert await pool.run(work.echo, 1) == 1
 
