@@ -100,6 +100,9 @@ def reduce_special(obj: Any) -> Any:
 
 
 def _reduce_memoryview(view: memoryview) -> Any:
+    shape = view.shape or ()
+    if 0 in shape[1:]:
+        raise TypeError(f"nothing but its owner can make a memoryview of shape {shape}")
     if not view.c_contiguous:
         packed = view.tobytes() if view.readonly else bytearray(view.tobytes())
         return _rebuild_memoryview, (packed, view.format, view.shape)
@@ -109,8 +112,17 @@ def _reduce_memoryview(view: memoryview) -> Any:
 
 
 def _rebuild_memoryview(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
-    flat = memoryview(buffer).cast("B")
-    return flat.cast(format, shape)  # type: ignore[call-overload, no-any-return]
+    plain: Any = memoryview(buffer).cast("B")
+    if len(shape) == 1:
+        return plain.cast(format)  # type: ignore[no-any-return]
+    if 0 not in shape:
+        return plain.cast(format, shape)  # type: ignore[no-any-return]
+    # cast() takes no such shape: begin with one row, and leave it out.
+    size = plain.cast(format).itemsize
+    for length in shape[1:]:
+        size *= length
+    row: Any = memoryview(bytes(size) if plain.readonly else bytearray(size))
+    return row.cast(format, (1, *shape[1:]))[:0]  # type: ignore[no-any-return]
 
 
 def _rebuild_cached(function: Any, parameters: dict[str, Any]) -> Any:

@@ -129,6 +129,20 @@ async def test_memoryviews_keep_format_shape_and_content(kind: str) -> None:
                     assert back.tobytes() == view.tobytes()
 
 
+async def test_empty_memoryviews_keep_format_and_shape(kind: str) -> None:
+    rows = memoryview(bytes(24)).cast("H", (3, 4))
+    async with WorkerPool(kind, max_workers=1) as pool:
+        for view in (
+            memoryview(b""), memoryview(bytearray()), memoryview(array("d")), rows[:0],
+            memoryview(bytearray(24)).cast("d", (3, 1))[:0], memoryview(array("i", [1]))[1:],
+        ):  # fmt: skip
+            back = await pool.run(work.echo, view)
+            assert (back.format, back.shape, back.readonly) == (
+                view.format, view.shape, view.readonly,
+            )  # fmt: skip
+            assert back.tolist() == []
+
+
 async def test_a_view_with_gaps_and_a_format_comes_back_equal(kind: str) -> None:
     view = memoryview(array("i", range(10)))[::3]
     async with WorkerPool(kind, max_workers=1) as pool:
