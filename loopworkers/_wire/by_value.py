@@ -9,7 +9,7 @@ another than before, that is, when the program has changed it, and left alone ot
 from __future__ import annotations
 
 import sys
-from _io import BytesIO
+from _io import BytesIO, TextIOWrapper
 from _pickle import Unpickler, dumps
 from _weakref import ref
 from itertools import count
@@ -124,6 +124,9 @@ def _make_cloud_pickler() -> Any:
 
     class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
         parts: _Parts | None
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(  # pyright: ignore
+            {TextIOWrapper: _reduce_file}
+        )
 
         def reducer_override(self, obj: Any) -> Any:
             if self.parts is not None and isinstance(obj, type) and _is_apart(obj):
@@ -146,6 +149,14 @@ def _make_cloud_pickler() -> Any:
             return (_make_function_of_main, (code, *rest), state, *others)
 
     return CloudPickler
+
+
+def _reduce_file(file: Any) -> Any:
+    for name in ("stdin", "stdout", "stderr"):
+        if file is getattr(sys, name):
+            return getattr, (sys, name)
+    # cloudpickle would read the rest of it and send a StringIO.
+    raise TypeError("cannot pickle an open file")
 
 
 def _is_apart(cls: type) -> bool:
