@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ._workers.base import Worker
 
 OnCancel = Literal["kill", "wait", "abandon"]
+# From Python 3.14: an argument of a partial for which the call's own go in.
+_PLACEHOLDER = getattr(functools, "Placeholder", object())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def name_of(function: Any) -> str:
 
 def encode_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
     """The call as bytes; raises NotTransferable, naming the argument, if that cannot be."""
-    if type(function).__name__ == "partial" and type(function).__module__ == "functools":
+    if type(function) is functools.partial and not any(a is _PLACEHOLDER for a in function.args):
         # Its parts travel better than the whole: the function by reference or as a definition.
         args = function.args + args
         kwargs = {**function.keywords, **kwargs}

@@ -9,12 +9,13 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, copy_context
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ._call import name_of
-from ._map import run_chunk
+from ._child.chunks import run_chunk
 from ._pool import Kind, WorkerPool
 from .errors import PoolClosed, PoolFull
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Future = concurrent.futures.Future
-Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+Job = tuple[Future[Any], Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class WorkerExecutor(concurrent.futures.Executor):
@@ -64,7 +65,7 @@ class WorkerExecutor(concurrent.futures.Executor):
         PoolClosed in a fork of the process that made the executor.
         """
         future: Future[T] = Future()
-        self._host.add((future, fn, args, kwargs))
+        self._host.add((future, copy_context(), fn, args, kwargs))
         return future
 
     def map(  # pyright: ignore[reportIncompatibleMethodOverride] - fn by position, as it should
@@ -95,7 +96,13 @@ class WorkerExecutor(concurrent.futures.Executor):
             jobs = (self.submit(fn, *args) for args in items)
         else:
             jobs = (self.submit(run_chunk, fn, chunk) for chunk in _chunks(items, chunksize))
-        futures = deque(islice(jobs, buffersize))
+        futures: deque[Future[Any]] = deque()
+        try:
+            futures.extend(islice(jobs, buffersize))
+        except BaseException:  # an iterable's error, or PoolFull: nobody gets these futures
+            for future in futures:
+                future.cancel()
+            raise
         return _results(futures, jobs, deadline, chunked=chunksize > 1)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -176,7 +183,7 @@ class _Host:
             if most is not None and self._unsettled >= most:
                 raise PoolFull(
                     f"{self._pool.name} has {most} calls, max_pending allows no more; "
-                    f"{name_of(job[1])} was not submitted: try again later"
+                    f"{name_of(job[2])} was not submitted: try again later"
                 )
             if self._thread is None:
                 self._start()
@@ -203,7 +210,8 @@ class _Host:
     def _wake(self) -> None:
         if not self._woken and self._loop is not None:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._start_jobs)
+            # Not in a copy of this thread's context: the jobs are of others as well.
+            self._loop.call_soon_threadsafe(self._start_jobs, context=Context())
 
     def shut_down(self, cancel_futures: bool) -> None:
         if self._pid != os.getpid():
@@ -261,13 +269,18 @@ class _Host:
             self._idle.set()
 
     def _start_job(
-        self, future: Future[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        future: Future[Any],
+        context: Context,
+        fn: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
     ) -> None:
         if not future.set_running_or_notify_cancel():
             self._settled()
             return
         try:
-            inner = self._pool.run(fn, *args, **kwargs)
+            inner = context.run(self._pool.run, fn, *args, **kwargs)
         except BaseException as error:
             self._settled()
             future.set_exception(error)

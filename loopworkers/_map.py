@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
+from ._child.chunks import run_chunk
 from ._progress import Bar
+from .errors import PoolFull
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IN_FLIGHT_PER_WORKER = 32
-
-
-def run_chunk(fn: Callable[..., T], chunk: list[tuple[Any, ...]]) -> list[T]:
-    """In the worker: the results of one chunk."""
-    return [fn(*args) for args in chunk]
-
-
-async def run_async_chunk(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
-    return [await fn(*args) for args in chunk]
 
 
 class MapIterator(Generic[T]):
@@ -122,7 +114,8 @@ class _Calls:
         self._futures: dict[WorkerFuture[Any], None] = {}  # in the order of the items
         self._finished: deque[WorkerFuture[Any]] = deque()  # in the order of their ends
         self._exhausted = False
-        self._source_error: Exception | None = None
+        self._source_error: BaseException | None = None
+        self._held: list[tuple[Any, ...]] = []  # a chunk for which the pool has no room
         self._feeder: Timer | None = None
         self._event: anyio.Event | None = None  # set when anything above has changed
         self._closed = False
@@ -137,7 +130,7 @@ class _Calls:
                 self._feeder = self._pool._loop.spawn(self._feed)
             future = self._next_future()
             if future is None:
-                if self._exhausted and not self._futures:
+                if self._exhausted and not self._held and not self._futures:
                     break
                 await self._change()
             elif future.done():
@@ -170,26 +163,31 @@ class _Calls:
     # --- starting calls ------------------------------------------------------------------
 
     def _fill(self, items: Iterator[tuple[Any, ...]]) -> None:
-        while not self._exhausted and len(self._futures) < self._in_flight:
-            chunk: list[tuple[Any, ...]] = []
+        self._start_held()
+        while not (self._exhausted or self._held) and len(self._futures) < self._in_flight:
             try:
-                while len(chunk) < self._chunksize:
-                    chunk.append(next(items))
+                while len(self._held) < self._chunksize:
+                    self._held.append(next(items))
             except StopIteration:
                 self._exhausted = True
             except Exception as error:
                 # What came before it is still delivered.
                 self._source_error, self._exhausted = error, True
-            if chunk and not self._try_to_start(chunk):
-                return
+            self._start_held()
 
-    def _try_to_start(self, chunk: list[tuple[Any, ...]]) -> bool:
+    def _start_held(self) -> None:
+        """Start the call of the chunk that is held, if there is one and the pool has room."""
+        if not self._held:
+            return
         try:
-            self._start(chunk)
+            self._start(self._held)
+        except PoolFull:
+            # Others share the pool: again after the next end of a call, be it theirs or ours.
+            self._pool._settler.on_room.add(self._wake)
+            return
         except Exception as error:  # an item that cannot be sent: an error in its turn
             self._source_error, self._exhausted = error, True
-            return False
-        return True
+        self._held = []
 
     async def _feed(self) -> None:
         try:
@@ -200,24 +198,40 @@ class _Calls:
                 try:
                     while len(chunk) < self._chunksize:
                         chunk.append(await self._source.next_async())
-                except (StopIteration, StopAsyncIteration):
+                except StopAsyncIteration:
                     self._exhausted = True
-                if chunk and not self._closed:
-                    self._try_to_start(chunk)
-                    self._wake()
-        except Exception as error:
-            self._source_error = error
+                except BaseException as error:
+                    if not self._is_of_source(error):
+                        raise
+                    self._source_error, self._exhausted = error, True
+                if self._closed:
+                    return
+                self._held = chunk
+                self._start_held()
+                while self._held:
+                    await self._change()
+                    self._start_held()
+                self._wake()
         finally:
             self._exhausted = True
+            self._held = []
             self._wake()
+
+    def _is_of_source(self, error: BaseException) -> bool:
+        """Whether the source has failed; otherwise its task is being cancelled."""
+        if isinstance(error, Exception):
+            return True
+        # Under asyncio it may have waited for what somebody else had cancelled. Under trio only
+        # the scope of the task itself can be meant.
+        is_cancellation = isinstance(error, anyio.get_cancelled_exc_class())
+        return is_cancellation and self._pool._loop.name == "asyncio" and not self._closed
 
     def _start(self, chunk: list[tuple[Any, ...]]) -> None:
         submit = self._pool._submit
         if self._chunksize == 1:
             future = submit(self._fn, chunk[0], {}, self._options, None)
         else:
-            runner = run_async_chunk if iscoroutinefunction(self._fn) else run_chunk
-            future = submit(runner, (self._fn, chunk), {}, self._options, None)
+            future = submit(run_chunk, (self._fn, chunk), {}, self._options, None)
         self._futures[future] = None
         if not self._options.ordered:
             future.add_done_callback(self._note_finished)
@@ -234,6 +248,7 @@ class _Calls:
         self._closed = True
         if self._feeder is not None:
             self._feeder.cancel()
+        self._held = []
         # The last first: what is still waiting is dropped before what runs is stopped, so no
         # worker begins a call only to be stopped in it.
         for future in reversed(list(self._futures)):
@@ -259,9 +274,13 @@ class _Source:
             self.sync = zip(*iterables, strict=False)
 
     async def next_async(self) -> tuple[Any, ...]:
-        return tuple(
-            [
-                await iterator.__anext__() if hasattr(iterator, "__anext__") else next(iterator)
-                for iterator in self._iterators
-            ]
-        )
+        items: list[Any] = []
+        for iterator in self._iterators:
+            if hasattr(iterator, "__anext__"):
+                items.append(await iterator.__anext__())
+            else:
+                try:
+                    items.append(next(iterator))
+                except StopIteration:  # which would leave a coroutine as a RuntimeError
+                    raise StopAsyncIteration from None
+        return tuple(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -38,7 +38,8 @@ def register(loop: Loop, pool: Ending) -> None:
     pools = _open.get(loop.key)
     if pools is None:
         pools = _open[loop.key] = {}
-        loop.at_end(lambda: _abort_all(pools))
+        key = ref(loop.key)
+        loop.at_end(lambda: _end(key, pools))
     pools[pool] = None
 
 
@@ -48,9 +49,12 @@ def unregister(loop: Loop, pool: Ending) -> None:
         pools.pop(pool, None)
 
 
-def _abort_all(pools: dict[Ending, None]) -> None:
+def _end(key: ref[Any], pools: dict[Ending, None]) -> None:
     for pool in list(pools):
         pool._abort()
+    # They refer to their loop, which would live as long as its entry here.
+    if (ended := key()) is not None:
+        _default.pop(ended, None)
 
 
 def innermost(loop: Loop, kind: str | None) -> WorkerPool | None:

@@ -37,6 +37,7 @@ class Settler:
         self._estimates: dict[Any, float] = {}  # seconds that calls of a key run
         self.ahead: dict[Any, int] = {}  # how many of them a worker may have at a time
         self.on_empty: Callable[[], None] | None = None
+        self.on_room: set[Callable[[], None]] = set()  # called once, at the end of any call
 
     def answer(self, worker: Worker, call: Call, frame: Frame, body: Any) -> None:
         if not self._take(call):
@@ -84,6 +85,10 @@ class Settler:
             call.timer = None
         if not self.unsettled:
             self._changed()
+        if self.on_room:
+            waiting, self.on_room = self.on_room, set()
+            for callback in waiting:
+                callback()
         return True
 
     def _changed(self) -> None:

@@ -50,7 +50,8 @@ class Stream(Generic[T]):
                 if error is not None:
                     raise error
                 raise StopAsyncIteration
-            self._event = anyio.Event()
+            if self._event is None:  # several may wait for the next value
+                self._event = anyio.Event()
             await self._event.wait()
         value = self._items.popleft()
         self._consumed += 1

@@ -21,9 +21,12 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
 from functools import partial
 from itertools import count
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,6 +117,33 @@ def test_submit_of_an_async_function(executor: WorkerExecutor) -> None:
         return 2 * n
 
     assert executor.submit(double, 4).result() == 8
+
+
+def test_each_call_has_the_context_of_its_own_submit(executor: WorkerExecutor) -> None:
+    variable: ContextVar[Any] = ContextVar("variable")
+
+    def get() -> Any:
+        return variable.get("unset")
+
+    futures = []
+    for number in range(30):  # more than the pool takes at once: others start what waits
+        context = copy_context()
+        context.run(variable.set, number)
+        futures.append(context.run(executor.submit, get))
+    assert [future.result() for future in futures] == list(range(30))
+    assert executor.submit(get).result() == "unset"
+
+
+def test_done_callbacks_have_nobodys_context(executor: WorkerExecutor, gate: Gate) -> None:
+    variable: ContextVar[Any] = ContextVar("variable")
+    seen: Queue[Any] = Queue()
+    for number in range(10):
+        context = copy_context()
+        context.run(variable.set, number)
+        future = context.run(executor.submit, gate.wait)
+        future.add_done_callback(lambda _: seen.put(variable.get("unset")))
+    gate.open()
+    assert [seen.get(timeout=30) for _ in range(10)] == ["unset"] * 10
 
 
 def test_exception_with_the_traceback_of_the_worker(executor: WorkerExecutor) -> None:
@@ -223,6 +253,16 @@ def test_map_in_chunks(executor: WorkerExecutor, chunksize: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_map_of_what_gives_coroutines(executor: WorkerExecutor, chunksize: int) -> None:
+    async def double(n: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * n
+
+    for fn in (double, partial(double), lambda n: double(n)):
+        assert list(executor.map(fn, range(7), chunksize=chunksize)) == list(range(0, 14, 2))
+
+
 def test_map_raises_where_the_item_was(executor: WorkerExecutor) -> None:
     results = executor.map(divmod, [1, 1, 1, 1], [2, 5, 0, 5])
     assert next(results) == (0, 1)
@@ -258,12 +298,8 @@ def test_map_with_buffersize_in_chunks(executor: WorkerExecutor) -> None:
 
 
 def test_map_times_out(executor: WorkerExecutor, gate: Gate) -> None:
-    ready = Gate(Path(gate.path))
-    results = executor.map(lambda n: ready.wait(n) if n else n, [0, 1, 2], timeout=0.5)
-    received: list[Any] = []
     with pytest.raises(TimeoutError):
-        received.extend(results)
-    assert received in ([], [0])  # a machine may be too busy to start a worker in that time
+        next(executor.map(gate.wait, [0, 1, 2], timeout=0.05))
     gate.open()
     assert executor.submit(abs, -1).result() == 1
 
@@ -324,17 +360,16 @@ def test_as_completed(executor: WorkerExecutor, gate: Gate) -> None:
     assert list(done) == [slow]
 
 
-@pytest.mark.parametrize("cancelled_after", [None, 0.05])
-def test_in_run_in_executor(executor: WorkerExecutor, cancelled_after: float | None) -> None:
+def test_in_run_in_executor(executor: WorkerExecutor, gate: Gate) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         calls = [loop.run_in_executor(executor, pow, n, 2) for n in range(20)]
         assert await asyncio.gather(*calls) == [n * n for n in range(20)]
-        if cancelled_after is not None:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(cancelled_after):
-                    await loop.run_in_executor(executor, time.sleep, 0.2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await loop.run_in_executor(executor, gate.wait)
         assert await loop.run_in_executor(executor, abs, -1) == 1
+        gate.open()
 
     asyncio.run(main())
 
@@ -388,9 +423,7 @@ def test_shutdown_waits_for_all_calls(kind: Any) -> None:
 def test_shutdown_without_waiting_still_runs_the_calls(kind: Any, gate: Gate) -> None:
     executor = WorkerExecutor(kind, max_workers=1)
     futures = [executor.submit(gate.wait, n) for n in range(10)]
-    started = time.monotonic()
     executor.shutdown(wait=False)
-    assert time.monotonic() - started < 1
     assert not futures[0].done()
     with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
         executor.submit(abs, 1)
@@ -515,7 +548,10 @@ def test_options_of_the_pool(kind: Any) -> None:
     with WorkerExecutor(kind, 1, timeout=1) as executor:
         with pytest.raises(CallTimeout):
             executor.submit(spin).result()
-        assert executor.submit(abs, -1).result() == 1
+        while True:
+            with suppress(CallTimeout):  # a machine may be too busy to start a worker in a second
+                assert executor.submit(abs, -1).result() == 1
+                break
 
 
 def test_arguments_are_checked_at_once() -> None:
@@ -553,6 +589,22 @@ def test_max_pending(kind: Any, gate: Gate) -> None:
         assert list(executor.map(abs, range(20), buffersize=2)) == list(range(20))
     with WorkerExecutor(kind, max_workers=1, max_pending=0) as executor:
         assert [executor.submit(abs, n).result() for n in range(50)] == list(range(50))
+
+
+def test_map_that_is_refused_half_way_leaves_no_calls(kind: Any, gate: Gate) -> None:
+    def mark(path: str) -> None:
+        Path(path).touch()
+
+    with WorkerExecutor(kind, max_workers=1, max_pending=3) as executor:
+        futures = [executor.submit(gate.wait, n) for n in range(2)]
+        mark_of = f"{gate.path} marked"
+        try:
+            with pytest.raises(PoolFull):
+                executor.map(mark, [mark_of] * 50)
+        finally:
+            gate.open()
+        assert [future.result() for future in futures] == [0, 1]
+    assert not Path(mark_of).exists()
 
 
 # --- workers that die --------------------------------------------------------------------------

@@ -54,7 +54,8 @@ class Report:
 _current: ContextVar[Report | None] = ContextVar("loopworkers_report", default=None)
 
 
-def reporting(report: Report, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+# By position only: the function may have parameters of any name.
+def reporting(report: Report, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     _current.set(report)
     return function(*args, **kwargs)
 

@@ -37,7 +37,7 @@ async def _coroutine() -> None: ...
 
 
 _made = _coroutine()
-_COROUTINE = type(_made)
+COROUTINE: type[Any] = type(_made)
 _made.close()
 
 
@@ -110,7 +110,7 @@ class _Server:
                 value = None
             else:
                 value = context.run(reporting, report, function, *args, **kwargs)
-                if type(value) is _COROUTINE:
+                if type(value) is COROUTINE:
                     value = self.run_coroutine(value, context)
         except SystemExit as exit:
             self._exit(id, exit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _contextvars import Context
 
 from .._wire.frames import ERROR, EXITING, ITEM, PACKET_MAX, RESULT, SETUP_FAILED, Frame
-from .link import Link
+from .link import Link, Torn
 from .serve import serve
 from .setup import Setup
 
@@ -67,7 +67,7 @@ def run(
     try:
         link = ThreadLink(calls, replies, handed, answers, settings)
         serve(link, Setup(own_folder=False, own_streams=False))
-    except OSError:
+    except (OSError, Torn):
         pass  # written off: nobody listens any more
     finally:
         calls.close()

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import anyio
 
@@ -70,8 +70,16 @@ class AsyncioLoop(Loop):
         # asyncio.run() closes the async generators that are still open before it closes the
         # loop; no other hook tells that a loop is about to end. A loop closed by hand drops its
         # timers, and with the last reference to this one goes what it would have called.
-        self._loop.call_later(_NEVER, _WhenDropped(callback))
-        generator = _until_closed(callback)
+        loop = ref(self._loop)
+
+        def end() -> None:
+            callback()
+            # The generators refer to their loop, which would live as long as its entry here.
+            if (key := loop()) is not None:
+                _generators.pop(key, None)
+
+        self._loop.call_later(_NEVER, _WhenDropped(end))
+        generator = _until_closed(end)
         try:
             generator.__anext__().send(None)
         except StopIteration:

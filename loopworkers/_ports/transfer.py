@@ -52,7 +52,7 @@ def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
             len(obj)
         except ValueError:
             raise NotTransferable(f"{path} (memoryview) was released already") from None
-    elif traveller(type(obj)) is None:
+    elif traveller(obj.__class__) is None:
         raise NotTransferable(
             f"{path} ({type(obj).__module__}.{type(obj).__qualname__}) cannot be handed over: "
             "ports, shared buffers, sockets, bytearrays and memoryviews can"

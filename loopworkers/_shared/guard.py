@@ -12,12 +12,17 @@ import os
 from _io import FileIO
 from _thread import allocate_lock
 
+from ..errors import LoopworkersError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+fcntl: Any
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-from ..errors import LoopworkersError
+    fcntl = None
 
 
 class File(FileIO):

@@ -9,8 +9,10 @@ another than before, that is, when the program has changed it, and left alone ot
 from __future__ import annotations
 
 import sys
-from _io import BytesIO
-from _pickle import Unpickler
+from _io import BytesIO, TextIOWrapper
+from _pickle import Unpickler, dumps
+from _weakref import ref
+from itertools import count
 
 from .definitions import ATOMS, Definition, Function, Module, define, fetch, importable
 
@@ -88,12 +90,27 @@ class _Parts:
 
 def _token(value: Any) -> Any:
     if type(value) in ATOMS:
-        return type(value).__name__, repr(value)
+        return dumps(value, 5)  # not repr(), which has a limit for ints
     if type(value) in (Function, Module) or isinstance(value, type):
-        return "at", id(value)
+        return "number", _number_of(value)
     from hashlib import blake2b
 
     return blake2b(b"".join(by_value_dumps(value)), digest_size=16).hexdigest()
+
+
+_numbers: dict[int, tuple[ref[Any], int]] = {}
+_new_number = count().__next__
+
+
+def _number_of(obj: Any) -> int:
+    """What names ``obj`` for ever: when it is gone, its id() can be that of its successor."""
+    known = _numbers.get(id(obj))
+    if known is not None and known[0]() is obj:
+        return known[1]
+    at, number = id(obj), _new_number()
+    forget = _numbers.pop  # bound here, as in `definitions._remember`
+    _numbers[at] = ref(obj, lambda _: forget(at, None)), number
+    return number
 
 
 _CloudPickler: Any = None
@@ -116,6 +133,9 @@ def _make_cloud_pickler() -> Any:
     class CloudPickler(cloudpickle.Pickler):  # type: ignore[misc]
         parts: _Parts | None
         handles: Handles | None = None
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child(  # pyright: ignore
+            {TextIOWrapper: _reduce_file}
+        )
 
         def reducer_override(self, obj: Any) -> Any:
             if self.parts is not None and isinstance(obj, type) and _is_apart(obj):
@@ -138,6 +158,14 @@ def _make_cloud_pickler() -> Any:
             return (_make_function_of_main, (code, *rest), state, *others)
 
     return CloudPickler
+
+
+def _reduce_file(file: Any) -> Any:
+    for name in ("stdin", "stdout", "stderr"):
+        if file is getattr(sys, name):
+            return getattr, (sys, name)
+    # cloudpickle would read the rest of it and send a StringIO.
+    raise TypeError("cannot pickle an open file")
 
 
 def _is_apart(cls: type) -> bool:

@@ -71,9 +71,10 @@ def _numbered(number: str, name: str) -> ContextVar[Any]:
     return variable
 
 
-# For each variable: its latest value, and that value's form, _FAILED, or _CHANGING.
+# For each variable: its latest value, and that value's form, _FAILED, or _CHANGING. Those that
+# are not sent have no value here, so that no pool or loop lives on in it.
 _forms: dict[ContextVar[Any], tuple[Any, Any]] = {}
-_FAILED, _CHANGING = object(), object()
+_FAILED, _CHANGING, _NOT_SENT = object(), object(), object()
 
 
 def capture() -> list[tuple[bytes, int]] | None:
@@ -84,11 +85,13 @@ def capture() -> list[tuple[bytes, int]] | None:
             known, form = _forms[variable]
         except KeyError:
             known = form = None
+        if form is _NOT_SENT:
+            continue
         if known is not value or form is None:
             form = _form_of(variable, value)
         if form is _CHANGING:
             form = _pickled(variable, value)
-        if form is not _FAILED:
+        if form is not _FAILED and form is not _NOT_SENT:
             pairs.append(form)
     return pairs or None
 
@@ -96,12 +99,12 @@ def capture() -> list[tuple[bytes, int]] | None:
 def _form_of(variable: ContextVar[Any], value: Any) -> Any:
     name = _name(variable)
     if name is not None and name[0].partition(".")[0] in _NOT_OURS:
-        form = _FAILED
-    else:
-        form = _pickled(variable, value)
-        # What failed once would fail at every call, and failing is expensive.
-        if form is not _FAILED and type(value) not in ATOMS:
-            form = _CHANGING
+        _forms[variable] = None, _NOT_SENT
+        return _NOT_SENT
+    form = _pickled(variable, value)
+    # What failed once would fail at every call, and failing is expensive.
+    if form is not _FAILED and type(value) not in ATOMS:
+        form = _CHANGING
     _forms[variable] = value, form
     return form
 

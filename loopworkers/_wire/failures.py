@@ -28,55 +28,67 @@ def _is_raisable(error: BaseException) -> bool:
 
 def encode_failure(error: BaseException, skip_frames: int = 0) -> bytes:
     """Never raises: at worst the answer is a plain text."""
-    try:
-        text = _format(error, skip_frames)
-    except BaseException as broken:  # a traceback that cannot be formatted is still a failure
-        text = f"{type(error).__qualname__} (its traceback could not be formatted: {broken!r})"
-    links: list[tuple[bytes, bool]] = []
+    text = _format(error, skip_frames)
+    links: list[tuple[bytes | None, int, str, str, bool]] = []
     current: BaseException | None = error
     while current is not None and len(links) < _LONGEST_CHAIN:
-        links.append((_encode_one(current), current.__cause__ is not None))
+        body, flags = _encode_one(current)
+        # Its name and message go along in any case: whether the body can be rebuilt shows there.
+        links.append((body, flags, *_describe(current), current.__cause__ is not None))
         current = current.__cause__ or (
             None if current.__suppress_context__ else current.__context__
         )
     return _dumps((text, links), 5)
 
 
-def _encode_one(error: BaseException) -> bytes:
-    """One exception without its chain: flag byte, then body."""
+def _encode_one(error: BaseException) -> tuple[bytes | None, int]:
+    """One exception without its chain, and its flags; None if it does not travel as itself."""
     if _is_raisable(error):
         try:
             encoded = encode(error)
-            return bytes((encoded.flags,)) + b"".join(encoded.chunks)
+            return b"".join(encoded.chunks), encoded.flags
         except BaseException:  # hooks of user classes run here and may do anything
             pass
+    return None, 0
+
+
+def _describe(error: BaseException) -> tuple[str, str]:
+    """The qualified name of its type, and its message."""
     try:
         message = str(error)
     except BaseException:
         message = "<exception str() failed>"
     kind = type(error)
-    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    return b"\xff" + _dumps((name, message), 5)
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."), message
+
+
+def raisable(error: BaseException, skip_frames: int = 0) -> Exception:
+    """What to raise for an exception that is here as itself, from a thread."""
+    if isinstance(error, Exception) and _is_raisable(error):
+        return error
+    text = _format(error, skip_frames)
+    remote = RemoteError(*_describe(error), text)
+    remote.__cause__ = RemoteTraceback(text)
+    return remote
 
 
 def decode_failure(payload: bytes) -> Exception:
     """The exception, ready to be raised; never raises itself."""
     try:
         text, links = loads(payload)
-        errors = [_decode_one(body, text) for body, _ in links]
-        last = errors[0]
+        errors = [_decode_one(link, text) for link in links]
+        name = links[0][2]
     except BaseException as broken:  # not what `encode_failure` makes: the worker is broken
         return RemoteError("unknown", f"an exception that cannot be read: {broken!r}")
     try:
         _link(links, errors, RemoteTraceback(text))
     except Exception as refused:  # a class of the user's that lets nothing be set
-        name = type(last).__qualname__
         return RemoteError(name, f"it cannot be raised here as itself: {refused!r}", text)
     return _as_isolate_error(errors)
 
 
 def _link(links: Any, errors: list[Exception], remote: RemoteTraceback) -> None:
-    for (_, is_cause), error, after in zip(links, errors, errors[1:], strict=False):
+    for (*_, is_cause), error, after in zip(links, errors, errors[1:], strict=False):
         if after is error:
             continue  # two of a chain can be rebuilt as one object
         if is_cause:
@@ -93,23 +105,17 @@ def _link(links: Any, errors: list[Exception], remote: RemoteTraceback) -> None:
     last.__context__ = context
 
 
-def _decode_one(body: bytes, text: str) -> Exception:
-    if body[0] != 0xFF:
-        try:
-            error = decode(body[1:], body[0] & BUFFERS)
-        except BaseException as broken:
-            name = text.rstrip().rpartition("\n")[2].partition(":")[0]
-            return RemoteError(
-                name,
-                f"{text.rstrip().rpartition(chr(10))[2]} "
-                f"(it could not be rebuilt here: {broken!r})",
-                text,
-            )
-        if isinstance(error, Exception):
-            return error
-        return RemoteError(type(error).__qualname__, "is not an exception", text)
-    name, message = loads(body[1:])
-    return RemoteError(name, message, text)
+def _decode_one(link: Any, text: str) -> Exception:
+    body, flags, name, message, _ = link
+    if body is None:
+        return RemoteError(name, message, text)
+    try:
+        error = decode(body, flags & BUFFERS)
+    except BaseException as broken:
+        return RemoteError(name, f"{message} (it could not be rebuilt here: {broken!r})", text)
+    if isinstance(error, Exception):
+        return error
+    return RemoteError(name, f"{message} (what was rebuilt here is no exception)", text)
 
 
 _REFUSAL = " does not support loading in subinterpreters"
@@ -143,4 +149,7 @@ def _format(error: BaseException, skip_frames: int) -> str:
     for _ in range(skip_frames):
         if tb is not None and tb.tb_next is not None:
             tb = tb.tb_next
-    return "".join(traceback.format_exception(type(error), error, tb))
+    try:
+        return "".join(traceback.format_exception(type(error), error, tb))
+    except BaseException as broken:  # a traceback that cannot be formatted is still a failure
+        return f"{type(error).__qualname__} (its traceback could not be formatted: {broken!r})"

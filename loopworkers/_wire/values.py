@@ -54,14 +54,10 @@ class Encoded:
         self.needs = needs
         self.handles = handles if handles is not None and handles.fds else None
 
-    def own(self) -> None:
-        """Copy what is the caller's own and can be changed or taken from it."""
-        self.chunks = [c if _is_constant(c) else bytes(c) for c in self.chunks]
-
     def freeze(self) -> None:
         """Copy what the owner could still change: the value is what it was at the call."""
         if self.size > INLINE_MAX:
-            self.own()
+            self.chunks = [c if _is_constant(c) else bytes(c) for c in self.chunks]
 
 
 def _is_constant(chunk: Any) -> bool:
@@ -114,10 +110,10 @@ def _reduce_socket(obj: Any, handles: Handles) -> Any:
     return _rebuild_socket, (number, int(obj.family), int(obj.type), obj.proto)
 
 
-def _rebuild_socket(number: int, *kind: int) -> Any:
+def _rebuild_socket(number: int, family: int, kind: int, proto: int) -> Any:
     import socket
 
-    return socket.socket(*kind, fileno=take(number))
+    return socket.socket(family, kind, proto, take(number))
 
 
 def reduce_special(obj: Any, handles: Handles | None) -> Any:
@@ -138,6 +134,9 @@ def reduce_special(obj: Any, handles: Handles | None) -> Any:
 
 
 def _reduce_memoryview(view: memoryview) -> Any:
+    shape = view.shape or ()
+    if 0 in shape[1:]:
+        raise TypeError(f"nothing but its owner can make a memoryview of shape {shape}")
     if not view.c_contiguous:
         packed = view.tobytes() if view.readonly else bytearray(view.tobytes())
         return _rebuild_memoryview, (packed, view.format, view.shape)
@@ -147,8 +146,17 @@ def _reduce_memoryview(view: memoryview) -> Any:
 
 
 def _rebuild_memoryview(buffer: Any, format: str, shape: tuple[int, ...]) -> memoryview:
-    flat = memoryview(buffer).cast("B")
-    return flat.cast(format, shape)  # type: ignore[call-overload, no-any-return]
+    plain: Any = memoryview(buffer).cast("B")
+    if len(shape) == 1:
+        return plain.cast(format)  # type: ignore[no-any-return]
+    if 0 not in shape:
+        return plain.cast(format, shape)  # type: ignore[no-any-return]
+    # cast() takes no such shape: begin with one row, and leave it out.
+    size = plain.cast(format).itemsize
+    for length in shape[1:]:
+        size *= length
+    row: Any = memoryview(bytes(size) if plain.readonly else bytearray(size))
+    return row.cast(format, (1, *shape[1:]))[:0]  # type: ignore[no-any-return]
 
 
 def _rebuild_cached(function: Any, parameters: dict[str, Any]) -> Any:
@@ -287,7 +295,8 @@ class _Source:
 def find_culprit(value: Any, path: str) -> str:
     """The path to the innermost part of ``value`` that cannot be pickled."""
     for _ in range(20):
-        if traveller(type(value)) is not None:
+        kind: type[Any] = type(value)
+        if traveller(kind) is not None:
             break
         for name, part in _children(value):
             if type(part) in ATOMS:

@@ -242,9 +242,10 @@ class Worker(ABC):
                 if call is not None:
                     if frame.flags & IN_SLAB and self._slab is not None:
                         # Written to the slab straight from buffers that its owner may have
-                        # changed since: what the slab holds is the call as it was made.
+                        # changed since: what the slab holds is the call as it was made. In one
+                        # piece, for where the old ones ended cannot be told any more.
                         (size,) = SIZE.unpack(frame.payload)
-                        call.body.chunks = _split(bytes(self._slab.view(size)), call.body.chunks)
+                        call.body.chunks = [bytes(self._slab.view(size))]
                     self._sender.taken_back(call.id)
                     return self._reclaim(call)
         return None
@@ -380,14 +381,3 @@ class Worker(ABC):
 def thread_clock(native_id: int | None) -> int | None:
     """The processor clock of a thread of this process; Linux makes their numbers like this."""
     return None if native_id is None or sys.platform != "linux" else (~native_id << 3) | 6
-
-
-def _split(whole: bytes, chunks: list[Any]) -> list[Any]:
-    """``whole`` cut at the same places as ``chunks``, without copying."""
-    view = memoryview(whole)
-    parts: list[Any] = []
-    at = 0
-    for chunk in chunks:
-        parts.append(view[at : at + len(chunk)])
-        at += len(chunk)
-    return parts

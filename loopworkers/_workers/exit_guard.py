@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,16 @@ def _at_exit() -> None:
             stream.flush()
         except (AttributeError, OSError, ValueError):  # closed or replaced by the program
             pass
+    if _exit_code is None and isinstance(getattr(sys, "last_exc", None), KeyboardInterrupt):
+        _die_of_interrupt()
     os._exit(_earned_exit_code())
+
+
+def _die_of_interrupt() -> None:
+    """As Python itself does it: a shell that runs the program then ends its script as well."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
 
 def _earned_exit_code() -> int:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from .._child.thread import HAS_ANSWER, run
 from .._wire.frames import CALL, Frame, ProtocolError, pack
-from ..errors import RemoteError
 from .base import Exit, Worker, thread_clock
 from .sender import Sender
 
@@ -79,9 +78,9 @@ class ThreadWorker(Worker):
         return body
 
     def failure(self, body: Any) -> Exception:
-        if isinstance(body, Exception) and not isinstance(body, StopIteration | StopAsyncIteration):
-            return body
-        return RemoteError(type(body).__qualname__, str(body))
+        from .._wire.failures import raisable
+
+        return raisable(body, skip_frames=2)
 
     def _on_end(self, error: ProtocolError | None) -> None:
         self._thread.join(1.0)  # closing its ends was its last act

@@ -49,6 +49,12 @@ def number_then_hold(folder: str) -> Iterator[int]:
     hold(folder)
 
 
+def hold_between(folder: str) -> Iterator[int]:
+    yield 1
+    hold(folder)
+    yield 2
+
+
 def unpicklable_third() -> Iterator[Any]:
     yield 1
     yield 2

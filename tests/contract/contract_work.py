@@ -183,8 +183,43 @@ def make_fails_to_load() -> FailsToLoad:
     return FailsToLoad()
 
 
+class NotHereOnly(Exception):
+    """Pickles, and then cannot be built again."""
+
+    def __reduce__(self) -> Any:
+        return fail_while_loading, ()
+
+
+class NotHereGroup(ExceptionGroup):
+    def __reduce__(self) -> Any:
+        return fail_while_loading, ()
+
+
+def throw_not_here(name: str, text: str) -> None:
+    error: Exception
+    if name == "NotHereGroup":
+        error = NotHereGroup(text, [ValueError("inner: error")])
+    else:
+        error = NotHereOnly(text)
+    error.add_note("a note: of two\nlines")
+    raise error from BadInit(1, 2)
+
+
 class OddBase(BaseException):
-    pass
+    class Inner(BaseException):
+        pass
+
+
+class BadBase(BaseException):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def throw_base(name: str, *args: Any) -> None:
+    found: Any = sys.modules["builtins"] if name == "KeyboardInterrupt" else sys.modules[__name__]
+    for part in name.split("."):
+        found = getattr(found, part)
+    raise found(*args)
 
 
 def throw(error: BaseException) -> None:

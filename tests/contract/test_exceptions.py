@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import builtins
+import io
 import pickle
+import sys
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import contract_work as work
 import pytest
 from contract_help import on_two_loops
 
 from loopworkers import NotTransferable, RemoteError, WorkerDied, WorkerPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.anyio, on_two_loops]
 
@@ -137,6 +142,43 @@ async def test_what_must_not_be_raised_here_as_itself_is_named(kind: str, name: 
         assert await pool.run(work.echo, 1) == 1
 
 
+@pytest.mark.parametrize("name", ["NotHereOnly", "NotHereGroup"])
+async def test_what_an_error_is_named_does_not_depend_on_its_text(
+    own_memory: str, name: str
+) -> None:
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.throw_not_here, name, "first: line\n  second: line")
+        assert type(error) is RemoteError
+        assert error.type_name == f"contract_work.{name}"
+        assert "first: line\n  second: line" in str(error)
+        assert "could not be rebuilt here" in str(error)
+        assert "throw_not_here" in error.traceback_text
+        cause = error.__cause__
+        assert type(cause) is RemoteError  # each link of the chain has a name of its own
+        assert cause.type_name == "contract_work.BadInit"
+        assert "1 and 2" in str(cause)
+
+
+@pytest.mark.parametrize("name", ["OddBase", "OddBase.Inner", "KeyboardInterrupt"])
+async def test_a_named_error_has_the_qualified_name_and_the_traceback(kind: str, name: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_base, name, "text")
+        assert type(error) is RemoteError
+        assert error.type_name == (name if name == "KeyboardInterrupt" else f"contract_work.{name}")
+        assert str(error) == f"{error.type_name}: text"
+        assert "in throw_base" in error.traceback_text
+        assert "serve.py" not in error.traceback_text
+        assert "in throw_base" in "".join(traceback.format_exception(error))
+
+
+async def test_a_named_error_whose_text_raises(kind: str) -> None:
+    async with WorkerPool(kind, max_workers=1) as pool:
+        error = await failure(pool, work.throw_base, "BadBase", "text")
+        assert type(error) is RemoteError
+        assert error.type_name == "contract_work.BadBase"
+        assert await pool.run(work.echo, 1) == 1
+
+
 async def test_a_cancelled_error_of_the_worker_does_not_cancel_the_caller(kind: str) -> None:
     async with WorkerPool(kind, max_workers=1) as pool:
         future = pool.run(work.throw_cancelled)
@@ -199,6 +241,36 @@ async def test_an_argument_that_cannot_travel_is_named_at_the_call(own_memory: s
             pool.run(work.echo, (n for n in "ab"))
         assert pool.stats().running + pool.stats().waiting == 0
         assert await pool.run(work.echo, 1) == 1
+
+
+async def test_an_open_file_cannot_travel_and_its_content_does_not_instead(
+    own_memory: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("text")
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        for mode in ("r", "rb", "r+", "w"):
+            with path.open(mode) as file:
+                with pytest.raises(NotTransferable, match=r"args\[0\].*file|args\[0\].*_io"):
+                    pool.run(work.echo, file)
+                with pytest.raises(NotTransferable, match=r"open file|_io"):
+                    pool.run(lambda: file.read())
+        path.write_text("text")
+        with pytest.raises(NotTransferable, match=r"result.*_io"):
+            await pool.run(open, str(path))
+        for buffer in (io.StringIO("text"), io.BytesIO(b"bytes")):
+            assert (await pool.run(work.echo, buffer)).getvalue() == buffer.getvalue()
+            assert await pool.run(lambda: buffer.getvalue()) == buffer.getvalue()  # noqa: B023
+
+
+async def test_the_standard_streams_are_those_of_the_worker(
+    own_memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+    stdout = sys.stdout
+
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        assert await pool.run(lambda: stdout is sys.stdout)
 
 
 async def test_a_result_that_cannot_travel_is_named(own_memory: str) -> None:

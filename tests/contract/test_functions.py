@@ -53,6 +53,19 @@ async def test_partials_also_of_partials_lambdas_and_methods(kind: str) -> None:
         assert (await pool.run(work.echo, partial(int, base=2)))("11") == 3
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="new in Python 3.14")
+async def test_partials_with_placeholders(kind: str) -> None:
+    partial, placeholder = functools.partial, functools.Placeholder  # type: ignore[attr-defined]
+    async with WorkerPool(kind, max_workers=1) as pool:
+        assert await pool.run(partial(work.echo_all, placeholder, 2, a=3), 1, b=4) == (
+            (1, 2),
+            {"a": 3, "b": 4},
+        )
+        assert await pool.run(partial(lambda a, b: a - b, placeholder, 3), 10) == 7
+        results = pool.map(partial(divmod, placeholder, 2), [4, 5], chunksize=2)
+        assert [r async for r in results] == [(2, 0), (2, 1)]
+
+
 async def test_methods_and_callable_objects(kind: str) -> None:
     async with WorkerPool(kind, max_workers=1) as pool:
         assert await pool.run(work.Point(1, "y").moved, 2) == work.Point(3, "y")

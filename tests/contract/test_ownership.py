@@ -8,7 +8,7 @@ from typing import Any
 
 import contract_work as work
 import pytest
-from contract_help import Gate, on_two_loops
+from contract_help import Gate, eventually, on_two_loops
 
 from loopworkers import WorkerPool
 
@@ -112,6 +112,23 @@ async def test_a_buffer_can_be_resized_right_after_the_call(
         for call in before:
             await call
         assert await future == expected
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_buffer_resized_before_its_worker_dies_arrives_at_the_next(size: int) -> None:
+    import psutil
+
+    async with WorkerPool("process", max_workers=1) as pool:
+        worker = psutil.Process((await pool.run(work.where))[0])
+        worker.suspend()  # it receives nothing any more, and is idle as far as anybody knows
+        await eventually(lambda: worker.status() == psutil.STATUS_STOPPED)
+        data = bytearray(os.urandom(size))
+        expected = work.digest(data)
+        future = pool.run(work.digest, data)
+        data.clear()
+        worker.kill()
+        assert await future == expected
+        assert pool.stats().started == 2
 
 
 async def test_changing_a_list_after_the_call_changes_nothing(own_memory: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from contextlib import aclosing
 from typing import Any
 
@@ -10,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import contract_work as work
 import pytest
-from contract_help import Gate, eventually, on_uvloop_and_trio
+from contract_help import LONG, Gate, eventually, on_uvloop_and_trio
 
 from loopworkers import CallTimeout, NotTransferable, WorkerDied, WorkerPool
 
@@ -186,6 +187,42 @@ async def test_calls_run_beside_a_stream_on_other_workers(kind: str, gate: Gate)
         futures = [pool.run(work.echo, n) for n in range(40)]
         assert [await future for future in futures] == list(range(40))
         assert await anext(stream) == 1
+
+
+async def test_two_consumers_share_the_values_and_both_end(kind: str) -> None:
+    found: list[list[int]] = [[], []]
+
+    async def consume(number: int) -> None:
+        async for value in stream:
+            found[number].append(value)
+            await anyio.lowlevel.checkpoint()
+
+    async with (
+        WorkerPool(kind, max_workers=1) as pool,
+        pool.stream(work.numbers_later, 60) as stream,
+    ):
+        with anyio.fail_after(LONG):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(consume, 0)
+                tasks.start_soon(consume, 1)
+        assert sorted(found[0] + found[1]) == list(range(60))
+
+
+async def test_a_thread_that_was_given_up_ends_in_silence(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", noise.append)
+    async with WorkerPool("thread", max_workers=1) as pool:
+        async with pool.stream(work.hold_between, str(gate)) as stream:
+            assert await anext(stream) == 1
+            await gate.begun()
+        await eventually(lambda: pool.stats().stuck == 1)
+        threads = [t for t in threading.enumerate() if t.name.startswith("loopworkers thread")]
+        assert threads
+        gate.open()
+        await eventually(lambda: not any(thread.is_alive() for thread in threads))
+    assert noise == []
 
 
 async def test_two_streams_at_once(kind: str) -> None:

@@ -43,10 +43,11 @@ async def test_small_values_come_back_equal_and_of_their_type(kind: str) -> None
 async def test_positional_and_keyword_arguments_arrive_as_given(kind: str) -> None:
     async with WorkerPool(kind, max_workers=1) as pool:
         assert await pool.run(work.echo_all) == ((), {})
-        assert await pool.run(work.echo_all, 1, fn=2, pool=3, self=4) == (
-            (1,),
-            {"fn": 2, "pool": 3, "self": 4},
-        )
+        # Named like the parameters of what calls it on the way.
+        names = ("fn", "pool", "self", "function", "report", "server", "frame", "args", "kwargs")
+        named = {name: number for number, name in enumerate(names)}
+        assert await pool.run(work.echo_all, 1, **named) == ((1,), named)
+        assert [v async for v in pool.stream(work.echo_all, **named)] == [(), named]
 
 
 async def test_an_object_sent_twice_in_one_call_is_one_object_there_too(kind: str) -> None:
@@ -126,6 +127,20 @@ async def test_memoryviews_keep_format_shape_and_content(kind: str) -> None:
                     assert type(back) is memoryview
                     assert (back.format, back.shape) == (view.format, view.shape)
                     assert back.tobytes() == view.tobytes()
+
+
+async def test_empty_memoryviews_keep_format_and_shape(kind: str) -> None:
+    rows = memoryview(bytes(24)).cast("H", (3, 4))
+    async with WorkerPool(kind, max_workers=1) as pool:
+        for view in (
+            memoryview(b""), memoryview(bytearray()), memoryview(array("d")), rows[:0],
+            memoryview(bytearray(24)).cast("d", (3, 1))[:0], memoryview(array("i", [1]))[1:],
+        ):  # fmt: skip
+            back = await pool.run(work.echo, view)
+            assert (back.format, back.shape, back.readonly) == (
+                view.format, view.shape, view.readonly,
+            )  # fmt: skip
+            assert back.tolist() == []
 
 
 async def test_a_view_with_gaps_and_a_format_comes_back_equal(kind: str) -> None:

@@ -86,6 +86,36 @@ def test_ctrl_c(backend: str, kind: str, what: str) -> None:
         eventually(lambda: all(map(is_gone, others)), "nobody is left", 2.0)
 
 
+STUCK = """
+async def stuck():
+    async with WorkerPool({kind!r}, max_workers=2) as pool:
+        call = pool.run(time.sleep, 1000)
+        await pool.run(slow, 1)
+        print("under way", flush=True)
+        await call
+
+backend.run({main})
+"""
+
+
+@pytest.mark.parametrize("kind", INTERPRETERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_beside_a_worker_in_c_code_is_what_the_program_dies_of(
+    backend: str, kind: str
+) -> None:
+    # An isolate cannot be stopped there, and the program leaves without Python's own end.
+    source = (SCRIPT.rpartition("\nbackend")[0] + STUCK).format(
+        backend=backend, kind=kind, main="stuck" if backend == "trio" else "stuck()"
+    )
+    with killed_at_end(start_script(source, session=True)) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "under way\n"
+        os.killpg(program.pid, signal.SIGINT)
+        _out, err = program.communicate(timeout=20)
+        assert err.count("\nKeyboardInterrupt") == 1, err
+        assert program.returncode == -signal.SIGINT, err
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_sigterm_ends_workers_too(backend: str) -> None:
     source = script(backend, "process", "one_call")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import anyio
 import pytest
 
-from loopworkers import PoolClosed, WorkerPool, run_in_worker
+from loopworkers import PoolClosed, WorkerPool, current_pool, run_in_worker
+from loopworkers._loop import current
 
 from .helpers import BACKENDS, KINDS, children, descriptors, eventually, nothing_left, run_script
 
@@ -43,6 +46,31 @@ def test_pool_that_nobody_closes_ends_with_its_loop(
         anyio.run(main, backend=backend)
         eventually(lambda: threading.active_count() <= threads, "the threads have ended")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_loops_that_have_ended_and_their_pools_are_not_kept(backend: str, kind: Any) -> None:
+    refs: list[weakref.ref[Any]] = []
+
+    async def main() -> None:
+        refs.append(weakref.ref(current().key))
+        for pool in (current_pool(kind), WorkerPool(kind, max_workers=1)):
+            if pool is not current_pool(kind):
+                await pool.__aenter__()  # and nobody closes it
+            assert await pool.run(abs, -3) == 3
+            refs.append(weakref.ref(pool))
+        async with WorkerPool(kind, max_workers=1) as pool:
+            assert await pool.run(abs, -3) == 3
+            refs.append(weakref.ref(pool))
+
+    def kept() -> list[Any]:
+        gc.collect()
+        return [ref() for ref in refs if ref() is not None]
+
+    for _ in range(3):
+        anyio.run(main, backend=backend)
+    eventually(lambda: not kept(), "loops and pools are gone")
 
 
 def test_loop_closed_by_hand() -> None:

@@ -9,7 +9,7 @@ import anyio
 import numpy  # here, because it starts threads that stay
 import pytest
 import targets
-from contract_help import LONG, KindParams, no_isolates
+from contract_help import LONG, KindParams, eventually, no_isolates
 
 from loopworkers import (
     AtomicInt64,
@@ -121,11 +121,11 @@ async def test_a_worker_killed_in_the_middle_keeps_nobody_out(killed: Any) -> No
     with SharedBuffer(8) as buffer:
         number = AtomicInt64(buffer)
         for _ in range(10):
+            before = number.load()
             async with Worker(targets.increment_for_ever, buffer, kind=killed) as worker:
-                await worker.receive()
+                await eventually(lambda before=before: number.load() > before)
                 await worker.terminate()
             before = number.load()
-            assert before > 0
             with anyio.fail_after(LONG):
                 await run_all(Worker(targets.increment, buffer, 100, kind=killed))
             assert number.load() == before + 100
