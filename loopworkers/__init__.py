@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ._executor import WorkerExecutor as WorkerExecutor
     from ._loop.future import Progress as Progress
     from ._loop.future import WorkerFuture as WorkerFuture
+    from ._loop_delay import LoopDelay as LoopDelay
+    from ._loop_delay import loop_delay as loop_delay
     from ._pool import WorkerPool as WorkerPool
     from ._ports.port import BlockingPort as BlockingPort
     from ._ports.port import MessagePort as MessagePort
@@ -54,6 +56,7 @@ _MODULES = {
     "BlockingPort": "_ports.port",
     "CallTimeout": "errors",
     "IsolateUnsupported": "errors",
+    "LoopDelay": "_loop_delay",
     "LoopworkersError": "errors",
     "MessagePort": "_ports.port",
     "NotTransferable": "errors",
@@ -77,6 +80,7 @@ _MODULES = {
     "channel": "_ports.port",
     "current_pool": "_run",
     "current_worker": "_child.resident",
+    "loop_delay": "_loop_delay",
     "report_progress": "_child.reports",
     "run_in_worker": "_run",
 }

@@ -40,6 +40,8 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     ),
     "map_async_source.py": ("message 199 27527bfaf04413b1", "200 messages done"),
     "progress.py": ("10 of 10: step 10", "the call is done", "sum 4950"),
+    "shared_stripes.py": ("@@@", "in all: 64"),
+    "sqlite_worker.py": ("True modules", "heap -> [('heapq'", "nothing like this -> []", "code 0"),
     "stdlib_census.py": ("loop delay", "the ten most complex functions", "ways agree."),
     "stream_rows.py": ("city 5000 5000000", "city 5002 5002000", "free again: 2"),
 }

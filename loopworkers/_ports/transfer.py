@@ -47,6 +47,11 @@ def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
             raise NotTransferable(
                 f"{path} (bytearray) cannot be handed over while a memoryview of it exists"
             ) from None
+    elif hasattr(obj, "check_unused"):
+        try:
+            obj.check_unused()
+        except (BufferError, ValueError) as error:
+            raise NotTransferable(f"{path} (SharedBuffer) cannot be handed over: {error}") from None
     elif type(obj) is memoryview:
         try:
             len(obj)

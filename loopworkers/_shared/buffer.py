@@ -45,11 +45,17 @@ class SharedBuffer:
     def _open(self, file: File, size: int, waiters: tuple[Socket, Socket]) -> None:
         self._file = file
         self.size = size
-        self._map = mmap(file.fileno(), -(-size // 8) * 8)
-        self._cells = memoryview(self._map).cast("q")
-        self.view = memoryview(self._map)[:size]
+        self._map_again()
         self._waiters = waiters  # see atomic.py
         self._guard: Guard | None = None
+
+    def _map_again(self) -> None:
+        self._map = mmap(self._file.fileno(), -(-self.size // 8) * 8)
+        self._view_again()
+
+    def _view_again(self) -> None:
+        self._cells = memoryview(self._map).cast("q")
+        self.view = memoryview(self._map)[: self.size]
 
     def __repr__(self) -> str:
         return f"<SharedBuffer of {self.size} bytes{', closed' if self.closed else ''}>"
@@ -70,18 +76,35 @@ class SharedBuffer:
     def close(self) -> None:
         """Let go of the memory; others keep it. Closing it again does nothing.
 
-        Raises BufferError while views of ``view`` (arrays on it, for example) are in use.
+        Slices of ``view`` and arrays on it stay valid, and keep the memory as long as they exist.
         """
         if self.closed:
             return
-        self.view.release()
-        self._cells.release()
-        self._map.close()
+        self._unmap()
         self._file.close()
         for end in self._waiters:
             end.close()
         if self._guard is not None:
             self._guard.close()
+
+    def _unmap(self) -> bool:
+        """Whether that gave the memory back: somebody may have views of it."""
+        try:
+            self.view.release()
+            self._cells.release()
+            self._map.close()
+        except BufferError:
+            return False
+        return True
+
+    def check_unused(self) -> None:
+        """Raise BufferError if there are views, which would still show the memory when it moves."""
+        unused = self._unmap()
+        if unused:
+            self._map_again()
+        else:
+            self._view_again()
+            raise BufferError("slices of its view, or arrays on it, are in use")
 
     def __enter__(self) -> SharedBuffer:
         return self
@@ -92,8 +115,6 @@ class SharedBuffer:
     def __del__(self) -> None:
         try:
             self.close()
-        except BufferError:
-            self._file.close()  # the memory stays for the views, and goes with them
         except AttributeError:  # it could not be opened
             pass
 
