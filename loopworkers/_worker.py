@@ -357,6 +357,8 @@ class Worker(Listener):
         self._state = "ended"
         unregister(self._loop, self)
         self._close_write_ends()
+        if not exit.stuck:
+            self._clock.close()
         self._online.set()
         self._ended.set()
 

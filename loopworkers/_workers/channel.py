@@ -96,7 +96,10 @@ class Channel:
         """Send descriptors, which the worker takes when it receives the call they belong to."""
         # On the socket for replies, whose way there is unused: what is taken back from the other
         # one would lose them.
-        socket.send_fds(self._in, [b"h"], fds)
+        try:
+            socket.send_fds(self._in, [b"h"], fds)
+        except OSError:
+            pass  # the worker is gone; `on_end` says what becomes of its calls
 
     def _send_waiting(self) -> None:
         waiting = self._waiting
