@@ -42,6 +42,12 @@ class LoopDelay:
     All values are seconds. Percentiles are told to about 3 %.
     """
 
+    count: int  # how often the loop was looked at
+    _sum: int  # these in nanoseconds
+    _sum_of_squares: int
+    _least: int
+    _most: int
+
     def __init__(self, resolution: float, warn_after: float | None) -> None:
         if not resolution > 0:
             raise ValueError(f"resolution must be a positive number of seconds, not {resolution}")
@@ -116,9 +122,7 @@ class LoopDelay:
     def reset(self) -> None:
         """Forget what was measured so far."""
         self._counts = array("Q")
-        #: How often the loop was looked at.
-        self.count = 0
-        self._sum = self._sum_of_squares = self._least = self._most = 0
+        self.count = self._sum = self._sum_of_squares = self._least = self._most = 0
 
     @property
     def min(self) -> float:
