@@ -19,6 +19,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._broadcast import Broadcast as Broadcast
     from ._child.reports import report_progress as report_progress
     from ._child.resident import current_worker as current_worker
     from ._executor import WorkerExecutor as WorkerExecutor
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "AtomicInt64": "_shared.atomic",
     "BlockingPort": "_ports.port",
+    "Broadcast": "_broadcast",
     "CallTimeout": "errors",
     "IsolateUnsupported": "errors",
     "LoopDelay": "_loop_delay",

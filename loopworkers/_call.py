@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from contextvars import copy_context
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._wire.context import capture
+from ._wire.context import capture, for_thread
 from ._wire.definitions import Builtin, Function, importable
 from ._wire.frames import INLINE_MAX
 from ._wire.values import Encoded, by_value, dumps, encode, find_culprit, is_plain
@@ -168,7 +167,7 @@ def _explain(function: Any, args: Any, kwargs: Any, error: Exception) -> NotTran
 
 def direct_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The call for a thread: by reference, in a copy of the caller's context."""
-    return function, args, kwargs, copy_context()
+    return function, args, kwargs, for_thread()
 
 
 def key_of(function: Any) -> Any:

@@ -12,6 +12,7 @@ import anyio
 from ._call import Call, CallOptions, encode_call, name_of
 from ._child import resident
 from ._child.setup import resident_memory
+from ._hub import hub_here
 from ._loop import Loop, current
 from ._ports import idle
 from ._ports.output import OutputStream, open_pipe
@@ -162,6 +163,7 @@ class Worker(Listener):
         self._host: Host
         self._port: MessagePort
         self._theirs: MessagePort
+        self._their_post: MessagePort
         self._clock: SharedBuffer
         self._online: anyio.Event
         self._ended: anyio.Event
@@ -178,6 +180,7 @@ class Worker(Listener):
         self._online, self._ended = anyio.Event(), anyio.Event()
         self._clock = SharedBuffer(idle.SIZE)
         self._port, self._theirs = channel()
+        post, self._their_post = channel()
         settings = Settings(
             kind=self.kind,
             initializer=None,
@@ -209,11 +212,12 @@ class Worker(Listener):
         self._state = "running"
         register(self._loop, self)
         self._host.send(call)
+        hub_here().add_worker(post)
         return self
 
     def _first_call(self, port: MessagePort, settings: Settings) -> Call:
         thread = (self.id, self.name) if self.kind == "thread" else None
-        args = (self._target, port, self._args, self._clock, thread)
+        args = (self._target, port, self._their_post, self._args, self._clock, thread)
         if thread is not None:
             from ._call import direct_call
 
@@ -390,7 +394,9 @@ class Worker(Listener):
     def on_gone(self, worker: Host, exit: Exit, untouched: list[Call]) -> None:
         if exit.stuck:
             self._port.close()  # it lives on and keeps its end
-        self._theirs.close()  # of a thread, whose exception may refer to it; others have moved it
+        # Of a thread, whose exception may refer to it; others have moved them.
+        self._theirs.close()
+        self._their_post.close()
         self._finish(exit)
         if self._error is None and exit.reason and exit.code is None and not self._terminated:
             self._error = self._death(exit.reason)

@@ -33,6 +33,7 @@ class CurrentWorker:
         self.name = name
         self.kind = kind
         self.port: MessagePort
+        self.post: MessagePort
 
     def __repr__(self) -> str:
         return f"<CurrentWorker {self.id} {self.name!r}, {self.kind}>"
@@ -45,6 +46,12 @@ _of_thread: ContextVar[CurrentWorker | None] = ContextVar("loopworkers_worker", 
 def current_worker() -> CurrentWorker | None:
     """The `Worker` in which this runs; None in the main program, and in the calls of pools."""
     return _of_thread.get() or _current
+
+
+def post_to_parent() -> MessagePort | None:
+    """In a `Worker`: the port to its parent's hub."""
+    worker = current_worker()
+    return None if worker is None else worker.post
 
 
 # --- at its start ---------------------------------------------------------------------------
@@ -99,6 +106,7 @@ def _do_nothing(*_: Any) -> None: ...
 def run(
     target: Callable[..., Any],
     port: MessagePort,
+    post: MessagePort,
     args: tuple[Any, ...],
     clock: SharedBuffer,
     thread: tuple[int, str] | None,
@@ -116,7 +124,7 @@ def run(
         current = CurrentWorker(*thread, "thread")
         _of_thread.set(current)
     assert current is not None
-    current.port = port
+    current.port, current.post = port, post
     waiting.here.clock = idle = IdleClock(clock)
     begun()
     idle.online()

@@ -104,13 +104,17 @@ class LoopSide:
                 raise PortClosed("the other end of the port was closed before it took the message")
             signal = self._loop.new_signal()
             self._writers.append(signal)
-            if not self._watches_out:
-                self._watches_out = True
-                self._loop.add_writer(self._fd, self._on_writable)
+            self.flush_later()
             try:
                 await signal
             finally:
                 self._writers.remove(signal)
+
+    def flush_later(self) -> None:
+        """Send what the socket has not taken as soon as there is room."""
+        if not self._watches_out:
+            self._watches_out = True
+            self._loop.add_writer(self._fd, self._on_writable)
 
     def _on_writable(self) -> None:
         # Also for a message whose sender was cancelled: it may be half-way out.

@@ -61,6 +61,7 @@ class Pipe:
         self.broken = False  # nothing more can be sent
         self.closed = False
         self.error: ProtocolError | None = None
+        self.missed = 0  # messages that the sender left out, see `Broadcast`
         self._pid = os.getpid()
         self._reader = FrameReader(_ALLOWED)
         self._parts = bytearray()
@@ -71,17 +72,21 @@ class Pipe:
 
     # --- out -----------------------------------------------------------------------------
 
-    def send(self, flags: int, chunks: list[Any], handles: Handles | None) -> Outgoing | None:
+    def send(
+        self, flags: int, chunks: list[Any], handles: Handles | None, missed: int = 0
+    ) -> Outgoing | None:
         """Send the message as far as there is room; None if that was all of it.
+
+        ``missed`` tells the receiver how many messages before it were left out.
 
         Raises BrokenPipeError, having sent nothing, if nobody can receive it any more.
         """
         size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         count = len(handles.fds) if handles is not None else 0
         if size <= INLINE_MAX:
-            parts = [HEADER.pack(MESSAGE, flags, size, count, 0) + b"".join(chunks)]
+            parts = [HEADER.pack(MESSAGE, flags, size, count, missed) + b"".join(chunks)]
         else:
-            parts = _in_parts(flags, chunks, count)
+            parts = _in_parts(flags, chunks, count, missed)
         with self._lock:
             if self.broken:
                 raise BrokenPipeError
@@ -169,10 +174,11 @@ class Pipe:
 
     def feed(self, data: bytes) -> None:
         try:
-            for kind, flags, extra, _, payload in self._reader.feed(data):
+            for kind, flags, extra, missed, payload in self._reader.feed(data):
                 if kind == PART:
                     self._parts += payload
                     continue
+                self.missed += missed
                 body: Any = payload
                 if flags & IN_PARTS:
                     body, self._parts = self._parts, bytearray()
@@ -241,7 +247,7 @@ class Pipe:
         self.socket.close()
 
 
-def _in_parts(flags: int, chunks: list[Any], count: int) -> list[Any]:
+def _in_parts(flags: int, chunks: list[Any], count: int, missed: int = 0) -> list[Any]:
     """The frames of a large message, to be sent one after the other; the data is not copied."""
     parts: list[Any] = []
     for chunk in chunks:
@@ -249,7 +255,7 @@ def _in_parts(flags: int, chunks: list[Any], count: int) -> list[Any]:
         for at in range(0, len(view), PART_SIZE):
             piece = view[at : at + PART_SIZE]
             parts += (HEADER.pack(PART, 0, len(piece), 0, 0), piece)
-    parts.append(HEADER.pack(MESSAGE, flags | IN_PARTS, 0, count, 0))
+    parts.append(HEADER.pack(MESSAGE, flags | IN_PARTS, 0, count, missed))
     return parts
 
 

@@ -39,6 +39,7 @@ class MessagePort:
     had it has died, `receive` raises `PortClosed` after the last message and `send` does at once.
     """
 
+    _may_move = True  # ports and sockets inside its messages
     _carries = False  # a message is just being made for it
     _peer: Callable[[], MessagePort | None] | None = None  # where it was made in this program
 
@@ -90,7 +91,7 @@ class MessagePort:
 
             self._carries = True
             try:
-                encoded = encode_message(value, transfer)
+                encoded = encode_message(value, transfer, self._may_move)
             finally:
                 self._carries = False
             flags, chunks, handles = encoded.flags, encoded.chunks, encoded.handles

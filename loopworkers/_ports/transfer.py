@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .._wire.values import Encoded
 
 
-def encode_message(value: Any, transfer: Sequence[Any]) -> Encoded:
+def encode_message(value: Any, transfer: Sequence[Any], may_move: bool) -> Encoded:
     """The message; what moves with it is the sender's no longer. All or nothing.
 
     Raises NotTransferable, naming the part of ``value`` that cannot be sent.
@@ -30,6 +30,8 @@ def encode_message(value: Any, transfer: Sequence[Any]) -> Encoded:
     # A view that is handed over could not be released while a part of the message refers to it.
     encoded.chunks = [c if type(c) is bytes else bytes(c) for c in encoded.chunks]
     if encoded.handles is not None:
+        if not may_move and encoded.handles.moves:
+            raise NotTransferable("the message was not sent: a port or socket cannot move to many")
         encoded.handles.commit()
     for obj in transfer:
         _end(obj)

@@ -117,6 +117,16 @@ def _pickled(variable: ContextVar[Any], value: Any) -> Any:
         return _FAILED
 
 
+def for_thread() -> Context:
+    """A copy of the current context without the loops' bookkeeping: a thread has none of them."""
+    context = Context()
+    for variable, value in copy_context().items():
+        name = _name(variable)
+        if name is None or name[0].partition(".")[0] not in _NOT_OURS:
+            context.run(variable.set, value)
+    return context
+
+
 def restore(pairs: list[tuple[bytes, int]]) -> Context:
     """A context with those of ``pairs`` that can be rebuilt here."""
     context = Context()

@@ -36,6 +36,10 @@ class Handles:
             self._moves.append(moved)
         return len(self.fds) - 1
 
+    @property
+    def moves(self) -> bool:
+        return bool(self._moves)
+
     def commit(self) -> None:
         """The value is on its way: what moves with it is the sender's no longer."""
         moves, self._moves = self._moves, []

@@ -105,3 +105,17 @@ async def test_a_stream_and_a_map_see_them_too(kind: str) -> None:
             assert [value async for value in stream] == ["anna", "anna"]
         assert [value async for value in pool.map(work.user_for, "ab")] == ["anna", "anna"]
     work.user.reset(token)
+
+
+@pytest.mark.anyio
+async def test_async_functions_find_the_loop_of_their_worker(kind: Any) -> None:
+    async def library() -> str:
+        import anyio
+
+        await anyio.sleep(0)
+        with anyio.CancelScope(shield=True):
+            return anyio.get_cancelled_exc_class().__name__
+
+    async with WorkerPool(kind, max_workers=1) as pool:
+        # A worker's loop is asyncio's whatever the program's is.
+        assert await pool.run(library) == "CancelledError"

@@ -11,6 +11,7 @@ from typing import Any
 
 from loopworkers import (
     AtomicInt64,
+    Broadcast,
     PortClosed,
     SharedBuffer,
     SharedEvent,
@@ -280,6 +281,32 @@ def use_socket(port: Any) -> None:
     sock = port.receive()
     with sock:
         sock.sendall(b"from the worker")
+
+
+# --- broadcasts --------------------------------------------------------------------------------
+
+
+def chat(port: Any, name: str, others: int) -> None:
+    """Say hello to all others when told to, and tell what they have said."""
+    with Broadcast(name) as member:
+        port.send("joined")
+        me = port.receive()
+        member.send(me)
+        port.send(sorted(member.receive() for _ in range(others)))
+
+
+async def chat_async(port: Any, name: str, others: int) -> None:
+    async with Broadcast(name) as member:
+        await port.send("joined")
+        await member.send(await port.receive())
+        await port.send(sorted([await member.receive() for _ in range(others)]))
+
+
+async def chat_through_a_nested_worker(port: Any, name: str, others: int) -> None:
+    async with Worker(chat, name, others, kind="process") as inner:
+        await port.send(await inner.receive())
+        await inner.send(await port.receive())
+        await port.send(await inner.receive())
 
 
 # --- shared memory -----------------------------------------------------------------------------

@@ -1,0 +1,122 @@
+"""`Broadcast`: everybody of the name but the sender hears it, once, and nobody is held up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+import targets
+from contract_help import LONG, KindParams, eventually
+
+from loopworkers import (
+    AtomicInt64,
+    Broadcast,
+    NotTransferable,
+    PortClosed,
+    SharedBuffer,
+    Worker,
+    channel,
+)
+
+pytestmark = pytest.mark.anyio
+TARGETS = [targets.chat, targets.chat_async, targets.chat_through_a_nested_worker]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+async def test_all_others_of_the_name_hear_it_and_the_sender_never(kind: Any, target: Any) -> None:
+    async with (
+        Broadcast("family") as here,
+        Worker(target, "family", 3, kind=kind) as first,
+        Worker(target, "family", 3, kind=kind) as second,
+        Broadcast("family") as there,
+    ):
+        with anyio.fail_after(LONG):
+            for worker in (first, second):
+                assert await worker.receive() == "joined"
+            await anyio.sleep(0.05)  # the hub's turn to hear of them
+            await here.send("here")
+            await there.send("there")
+            await first.send("first")
+            await second.send("second")
+            assert await first.receive() == ["here", "second", "there"]
+            assert await second.receive() == ["first", "here", "there"]
+            assert sorted([await here.receive() for _ in range(3)]) == ["first", "second", "there"]
+            assert sorted([await there.receive() for _ in range(3)]) == ["first", "here", "second"]
+            for member in (here, there):
+                with pytest.raises(BlockingIOError):
+                    member.receive_nowait()
+
+
+async def test_names_are_apart_and_members_that_closed_hear_nothing() -> None:
+    async with Broadcast("a") as one, Broadcast("a") as two, Broadcast("b") as other:
+        gone = Broadcast("a")
+        gone.close()
+        await one.send(1)
+        assert await two.receive() == 1
+        with pytest.raises(BlockingIOError):
+            other.receive_nowait()
+        with pytest.raises(PortClosed):
+            await gone.receive()
+
+
+async def test_a_member_that_does_not_read_misses_messages_and_holds_up_nobody() -> None:
+    count = 3_000
+    async with Broadcast("n") as sender, Broadcast("n") as deaf, Broadcast("n") as reader:
+        with anyio.fail_after(LONG):
+            for number in range(count):
+                await sender.send((number, bytes(1000)))
+                assert (await reader.receive())[0] == number
+            assert reader.missed == 0
+            heard = 0
+            while True:
+                try:
+                    with anyio.fail_after(0.2):
+                        number, _ = await deaf.receive()
+                except TimeoutError:
+                    break
+                assert number == heard  # the beginning, without a gap
+                heard += 1
+            assert 0 < heard < count
+            await sender.send("again")
+            assert await deaf.receive() == "again"
+            assert deaf.missed == count - heard
+
+
+@pytest.mark.parametrize("kind", KindParams("process", "isolate"))
+async def test_a_member_that_dies_is_forgotten(kind: Any) -> None:
+    async with Broadcast("n") as here:
+        async with Worker(targets.chat, "n", 1, kind=kind) as worker:
+            await worker.receive()
+            await worker.terminate()
+        async with Broadcast("n") as there:
+            await eventually(lambda: len(_members("n")) == 2)
+            await here.send("you!")
+            assert await there.receive() == "you!"
+
+
+def _members(name: str) -> Any:
+    from loopworkers._hub import hub_here
+
+    return hub_here()._members[name]
+
+
+async def test_shared_memory_goes_to_all_and_what_moves_is_refused() -> None:
+    first, second = channel()
+    async with Broadcast("n") as one, Broadcast("n") as two, Broadcast("n") as three:
+        with pytest.raises(NotTransferable, match="to many"):
+            await one.send([first])
+        assert not first.closed
+        with SharedBuffer(8) as buffer:
+            await one.send(buffer)
+            for member in (two, three):
+                with await member.receive() as same:
+                    AtomicInt64(same).add(1)
+            assert AtomicInt64(buffer).load() == 2
+    first.close()
+    second.close()
+
+
+def test_where_no_loop_runs_there_is_none() -> None:
+    with pytest.raises(RuntimeError, match="no event loop"):
+        Broadcast("n")
