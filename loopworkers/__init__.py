@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ._ports.port import BlockingPort as BlockingPort
     from ._ports.port import MessagePort as MessagePort
     from ._ports.port import channel as channel
+    from ._request import on_request as on_request
+    from ._request import request as request
     from ._run import current_pool as current_pool
     from ._run import run_in_worker as run_in_worker
     from ._shared.atomic import AtomicInt64 as AtomicInt64
@@ -42,13 +44,19 @@ if TYPE_CHECKING:
     from ._worker import Utilization as Utilization
     from ._worker import Worker as Worker
     from .errors import CallTimeout as CallTimeout
+    from .errors import HandlerFailed as HandlerFailed
     from .errors import IsolateUnsupported as IsolateUnsupported
     from .errors import LoopworkersError as LoopworkersError
+    from .errors import NoHandler as NoHandler
     from .errors import NotTransferable as NotTransferable
     from .errors import PoolClosed as PoolClosed
     from .errors import PoolFull as PoolFull
     from .errors import PortClosed as PortClosed
     from .errors import RemoteError as RemoteError
+    from .errors import RequestError as RequestError
+    from .errors import RequestTimeout as RequestTimeout
+    from .errors import RequestToSelf as RequestToSelf
+    from .errors import UnknownWorker as UnknownWorker
     from .errors import WorkerDied as WorkerDied
     from .errors import WorkerStuck as WorkerStuck
 
@@ -57,10 +65,12 @@ _MODULES = {
     "BlockingPort": "_ports.port",
     "Broadcast": "_broadcast",
     "CallTimeout": "errors",
+    "HandlerFailed": "errors",
     "IsolateUnsupported": "errors",
     "LoopDelay": "_loop_delay",
     "LoopworkersError": "errors",
     "MessagePort": "_ports.port",
+    "NoHandler": "errors",
     "NotTransferable": "errors",
     "PIPE": "_worker",
     "PoolClosed": "errors",
@@ -69,9 +79,13 @@ _MODULES = {
     "PortClosed": "errors",
     "Progress": "_loop.future",
     "RemoteError": "errors",
+    "RequestError": "errors",
+    "RequestTimeout": "errors",
+    "RequestToSelf": "errors",
     "SharedBuffer": "_shared.buffer",
     "SharedEvent": "_shared.event",
     "SharedLock": "_shared.lock",
+    "UnknownWorker": "errors",
     "Utilization": "_worker",
     "Worker": "_worker",
     "WorkerDied": "errors",
@@ -83,7 +97,9 @@ _MODULES = {
     "current_pool": "_run",
     "current_worker": "_child.resident",
     "loop_delay": "_loop_delay",
+    "on_request": "_request",
     "report_progress": "_child.reports",
+    "request": "_request",
     "run_in_worker": "_run",
 }
 

@@ -37,7 +37,7 @@ class Broadcast(MessagePort):
         member = MessagePort(Pipe(theirs))
         post = post_to_parent()
         if post is not None:
-            post._send_now((name, member), ())
+            post._send_now(("join", name, member), ())
         else:
             from ._hub import hub_here
 

@@ -1,17 +1,19 @@
-"""Passes broadcasts on between the members of a name: the program, its workers, and theirs.
+"""Passes on what workers have for each other: broadcasts to a name, requests to an id.
 
 There is one hub for each event loop that has workers or members. A worker reaches its parent's hub
 through a port of its own, its post; a hub inside a worker is a member of its parent's hub for every
-name it knows. So a name reaches the whole family, and nothing else.
+name it knows. So a name reaches the whole family, and nothing else. An id tells the way to its
+worker: see `WORKERS_OF_ONE`.
 """
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ._child.resident import post_to_parent
+from ._child.resident import current_worker, post_to_parent
 from ._loop import Loop, current
 from ._ports.port import channel
 from ._registry import register, unregister
@@ -21,6 +23,10 @@ from .errors import PortClosed
 if TYPE_CHECKING:
     from ._loop import Timer
     from ._ports.port import MessagePort
+
+# A worker's id is its parent's times this, plus its number there; 0 is the program.
+WORKERS_OF_ONE = 1 << 20
+NO_WORKER, NO_HANDLER = "no worker", "no handler"
 
 _hubs: WeakKeyDictionary[Any, Hub] = WeakKeyDictionary()
 
@@ -33,17 +39,84 @@ class Hub:
         self._members: dict[str, dict[MessagePort, None]] = {}
         self._tasks: dict[MessagePort, Timer] = {}
         self._missed: dict[MessagePort, int] = {}
+        self._workers: dict[int, MessagePort] = {}
+        self._handling: set[int] = set()
+        self._answer: Any = None  # of requests to this very place
         register(loop, self)
 
     # --- workers -----------------------------------------------------------------------------
 
-    def add_worker(self, post: MessagePort) -> None:
+    def add_worker(self, id: int, post: MessagePort) -> None:
         """Listen to what a worker wants, until it ends."""
-        self._spawn(post, self._serve)
+        self._workers[id] = post
 
-    async def _serve(self, post: MessagePort) -> None:
-        async for name, member in post:
-            self.join(name, member)
+        async def serve(post: MessagePort) -> None:
+            try:
+                await self._serve(id, post)
+            finally:
+                del self._workers[id]
+                self._handling.discard(id)
+
+        self._spawn(post, serve)
+        self._listen_above()
+
+    async def _serve(self, id: int, post: MessagePort) -> None:
+        async for message in post:
+            self._heard(id, *message)
+
+    def _heard(self, id: int, what: str, *content: Any) -> None:
+        if what == "join":
+            self.join(*content)
+        elif what == "ask":
+            self.route(*content)
+        elif what == "handles":
+            self._handling.add(id)
+
+    def _handles(self, id: int) -> bool:
+        """Whether the worker answers requests, by all that it has said up to now."""
+        try:
+            while id not in self._handling:
+                self._heard(id, *self._workers[id].receive_nowait())
+        except (BlockingIOError, PortClosed):
+            pass
+        return id in self._handling
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def route(self, to: int, source: int, port: MessagePort) -> None:
+        """Pass a request on, one step on its way; or refuse it."""
+        here = current_worker()
+        if to == (0 if here is None else here.id):
+            self._answer_or_refuse(port, source)
+            return
+        step = to
+        while step and step not in self._workers:
+            step //= WORKERS_OF_ONE
+        if not step:
+            if here is None or source == here.id or _is_below(to, here.id):
+                refuse(port, NO_WORKER)
+            else:
+                here.post._send_now(("ask", to, source, port), ())
+        elif step == to and not self._handles(to):
+            refuse(port, NO_HANDLER)
+        else:
+            self._workers[step]._send_now(("ask", to, source, port), ())
+
+    def _answer_or_refuse(self, port: MessagePort, source: int) -> None:
+        if self._answer is None:
+            refuse(port, NO_HANDLER)
+        else:
+            self._spawn(port, partial(self._answer, source))
+
+    def answer_requests(self, answer: Any) -> None:
+        self._answer = answer
+        self._listen_above()
+
+    def _listen_above(self) -> None:
+        """In a worker: hear what its parent passes on."""
+        post = post_to_parent()
+        if post is not None and post not in self._tasks:
+            self._spawn(post, partial(self._serve, 0))
 
     # --- members -----------------------------------------------------------------------------
 
@@ -56,7 +129,7 @@ class Hub:
             if post is not None:
                 # What is said here is heard above, and the other way round.
                 above, theirs = channel()
-                post._send_now((name, theirs), ())
+                post._send_now(("join", name, theirs), ())
                 self._add(name, above)
         self._add(name, member)
 
@@ -119,7 +192,7 @@ class Hub:
         for name, members in list(self._members.items()):
             if not members:
                 del self._members[name]
-        if not self._tasks:
+        if not self._tasks and self._answer is None:
             unregister(self._loop, self)
             _hubs.pop(self._loop.key, None)
 
@@ -128,6 +201,20 @@ class Hub:
         _hubs.pop(self._loop.key, None)
         for port in list(self._tasks):
             port.close()
+
+
+def refuse(port: MessagePort, reason: str) -> None:
+    with port:
+        try:
+            port._send_now((reason, None), ())
+        except PortClosed:
+            pass  # who asked waits no more
+
+
+def _is_below(id: int, ancestor: int) -> bool:
+    while id > ancestor:
+        id //= WORKERS_OF_ONE
+    return id == ancestor
 
 
 def hub_here() -> Hub:

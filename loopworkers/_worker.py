@@ -12,7 +12,7 @@ import anyio
 from ._call import Call, CallOptions, encode_call, name_of
 from ._child import resident
 from ._child.setup import resident_memory
-from ._hub import hub_here
+from ._hub import WORKERS_OF_ONE, hub_here
 from ._loop import Loop, current
 from ._ports import idle
 from ._ports.output import OutputStream, open_pipe
@@ -38,7 +38,6 @@ P = ParamSpec("P")
 
 #: For ``stdout=`` and ``stderr=``, as `subprocess.PIPE`.
 PIPE = -1
-_NUMBERS = 1 << 20  # workers that one program or worker can start
 _numbers = count(1)
 
 _LIMITS = {"memory": "RLIMIT_AS", "cpu_seconds": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE"}
@@ -132,7 +131,7 @@ class Worker(Listener):
         if not callable(target):
             raise TypeError(f"the first argument must be callable, not {target!r}")
         parent = resident.current_worker()
-        self.id = (parent.id if parent is not None else 0) * _NUMBERS + next(_numbers)
+        self.id = (parent.id if parent is not None else 0) * WORKERS_OF_ONE + next(_numbers)
         self.name = name if name is not None else f"worker {self.id}"
         self.kind: Literal["process", "isolate", "thread"] = kind
         self._target = target
@@ -212,7 +211,7 @@ class Worker(Listener):
         self._state = "running"
         register(self._loop, self)
         self._host.send(call)
-        hub_here().add_worker(post)
+        hub_here().add_worker(self.id, post)
         return self
 
     def _first_call(self, port: MessagePort, settings: Settings) -> Call:

@@ -7,6 +7,12 @@
     ├── PoolFull              ``max_pending`` calls are already waiting
     ├── PoolClosed            the pool was closed, or belongs to another loop or process
     ├── PortClosed            the other end of a port is gone
+    ├── RequestError          a request got no answer
+    │   ├── UnknownWorker     there is no worker with that id
+    │   ├── RequestToSelf     a worker asked itself
+    │   ├── NoHandler         the worker answers no requests
+    │   ├── HandlerFailed     the handler raised; what it raised is the cause
+    │   └── RequestTimeout    (also TimeoutError) the answer did not come in time
     ├── NotTransferable       (also TypeError) a value cannot travel to or from a worker
     ├── RemoteError           the worker raised something that cannot be raised here as itself
     └── IsolateUnsupported    (also ImportError) a module or this Python cannot run in an isolate
@@ -19,14 +25,20 @@ from __future__ import annotations
 
 __all__ = [
     "CallTimeout",
+    "HandlerFailed",
     "IsolateUnsupported",
     "LoopworkersError",
+    "NoHandler",
     "NotTransferable",
     "PoolClosed",
     "PoolFull",
     "PortClosed",
     "RemoteError",
     "RemoteTraceback",
+    "RequestError",
+    "RequestTimeout",
+    "RequestToSelf",
+    "UnknownWorker",
     "WorkerDied",
     "WorkerStuck",
 ]
@@ -125,6 +137,30 @@ class PoolClosed(LoopworkersError):
 
 class PortClosed(LoopworkersError):
     """The port, or the worker at its other end, is closed."""
+
+
+class RequestError(LoopworkersError):
+    """A `request` got no answer; raised itself when the worker ended before it answered."""
+
+
+class UnknownWorker(RequestError):
+    """No worker of the program has that id, or it has ended."""
+
+
+class RequestToSelf(RequestError):
+    """A worker, or the program, asked itself: call the function instead."""
+
+
+class NoHandler(RequestError):
+    """The worker has not called `on_request`."""
+
+
+class HandlerFailed(RequestError):
+    """The handler raised; its exception is the ``__cause__``."""
+
+
+class RequestTimeout(RequestError, TimeoutError):
+    """The answer did not come within the request's ``timeout``."""
 
 
 class NotTransferable(LoopworkersError, TypeError):

@@ -128,13 +128,21 @@ def run(
     waiting.here.clock = idle = IdleClock(clock)
     begun()
     idle.online()
-    result = target(port, *args)
+    try:
+        result = target(port, *args)
+    except BaseException:
+        post.close()  # ends the thread that answers requests, if there is one
+        raise
     if hasattr(result, "__await__"):
-        return _finish(result, port)
+        return _finish(result, port, post)
+    post.close()
     port.close()
     return None
 
 
-async def _finish(coroutine: Any, port: MessagePort) -> None:
-    await coroutine
+async def _finish(coroutine: Any, port: MessagePort, post: MessagePort) -> None:
+    try:
+        await coroutine
+    finally:
+        post.close()
     port.close()

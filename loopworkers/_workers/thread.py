@@ -63,7 +63,7 @@ class ThreadWorker(Worker):
                 {"depth": 0, **self.settings.for_thread()},
             ),
             name=f"loopworkers thread {self.id}",
-            daemon=_may_be_daemon(),
+            daemon=may_be_daemon(),
         )
         self._thread.start()
 
@@ -107,7 +107,7 @@ class ThreadWorker(Worker):
         self._channel.abandon()
 
 
-def _may_be_daemon() -> bool:
+def may_be_daemon() -> bool:
     """Not in an isolate, which waits for its threads, or stops them when it is stopped."""
     ask = getattr(_thread, "daemon_threads_allowed", None)  # from Python 3.12
     return ask is None or ask()
