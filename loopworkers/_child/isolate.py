@@ -30,6 +30,7 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
         _wait_for_threads()
     except BaseException:  # told to stop; the loop has answered for it
         pass
+    stopper.unwound = True
     if stopper.stopping:
         # Among them is the one that ends the isolates which this one has started.
         atexit = sys.modules.get("atexit")

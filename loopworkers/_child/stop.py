@@ -51,7 +51,9 @@ class Stopper:
 
     Args:
         control: the descriptor of the socket that orders come from; stays the host's.
-        outermost: the code of the frame that calls `finish` when all else is unwound.
+        outermost: the code of the frame that calls `finish` when all else is unwound. Nothing is
+            raised in that frame itself, nor, once it has set ``unwound``, in what it calls: an
+            isolate that is destroyed without `finish` crashes the program.
     """
 
     def __init__(self, control: int, outermost: CodeType) -> None:
@@ -59,6 +61,7 @@ class Stopper:
         self._outermost = outermost
         self._worker = get_ident()
         self.stopping = False
+        self.unwound = False
         # Wakes what waits for ports and locks, which then runs into what the stages raise.
         self._bell, self._alarm = _socket.socketpair()
         waiting.alarm = self._alarm.fileno()
@@ -82,7 +85,7 @@ class Stopper:
                 # Finalizers are killed as well, and would print that they were.
                 sys.unraisablehook = id
                 sys.excepthook = id  # type: ignore[assignment]
-                self._raise(self._always(unwound=False))
+                self._raise(self._always())
             self._bell.close()
 
     def _raise(self, callback: Callable[..., None]) -> None:
@@ -96,39 +99,33 @@ class Stopper:
         monitoring.set_events(tool, sum(wanted))
 
     def _once(self) -> Callable[..., None]:
-        set_events, tool, worker, error = (
+        set_events, tool, worker, outermost, error = (
             sys.monitoring.set_events,
             self._tool,
             self._worker,
+            self._outermost,
             Terminated,
         )
 
-        def raise_once(*_: Any) -> None:
-            if get_ident() == worker:
+        def raise_once(code: CodeType, *_: Any) -> None:
+            if get_ident() == worker and code is not outermost and not self.unwound:
                 set_events(tool, 0)
                 raise error
 
         return raise_once
 
-    def _always(self, unwound: bool) -> Callable[..., None]:
+    def _always(self) -> Callable[..., None]:
         worker, this, outermost, error = (
             self._worker,
             self._thread.ident,
             self._outermost,
             Terminated,
         )
-        raised = False
 
         def raise_always(code: CodeType, *_: Any) -> None:
-            nonlocal raised, unwound
             thread = get_ident()
-            if thread == this:
+            if thread == this or (thread == worker and (code is outermost or self.unwound)):
                 return
-            if thread == worker:
-                if unwound or (raised and code is outermost):
-                    unwound = True
-                    return
-                raised = True
             raise error
 
         return raise_always
@@ -137,7 +134,7 @@ class Stopper:
         """Stop what a stopped call has left running; destroying the isolate would wait for it."""
         if _thread._count() > 1:  # more than the one that waits for orders
             sys.excepthook = id  # type: ignore[assignment]
-            self._raise(self._always(unwound=True))
+            self._raise(self._always())
 
     def finish(self) -> None:
         """End the waiting thread."""
