@@ -20,9 +20,9 @@ class Broadcast(MessagePort):
             who use the same name are members.
 
     Used as a `MessagePort`, awaited where an event loop runs and blocking elsewhere. It hears what
-    is sent after its parent knows of it, so a member that is waited for should say so. A member
-    that does not read misses messages, counted in ``missed``, rather than holding up the others. A
-    message can carry shared memory; ports and sockets, which move, are refused.
+    is sent after it was made; in a worker's worker a little later. A member that does not read
+    misses messages, counted in ``missed``, rather than holding up the others. A message can carry
+    shared memory; ports and sockets, which move, are refused.
 
     In the main program it belongs to the event loop that runs, and RuntimeError is raised where
     none does.

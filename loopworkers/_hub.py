@@ -72,20 +72,22 @@ class Hub:
         elif what == "handles":
             self._handling.add(id)
 
-    def _handles(self, id: int) -> bool:
-        """Whether the worker answers requests, by all that it has said up to now."""
-        try:
-            while id not in self._handling:
-                self._heard(id, *self._workers[id].receive_nowait())
-        except (BlockingIOError, PortClosed):
-            pass
-        return id in self._handling
+    def _catch_up(self) -> None:
+        """Hear what the workers have said up to now, so that it counts for what comes next."""
+        for id, post in list(self._workers.items()):
+            try:
+                while True:
+                    self._heard(id, *post.receive_nowait())
+            except (BlockingIOError, PortClosed):
+                pass
 
     # --- requests ----------------------------------------------------------------------------
 
     def route(self, to: int, source: int, port: MessagePort) -> None:
         """Pass a request on, one step on its way; or refuse it."""
         here = current_worker()
+        if to in self._workers and to not in self._handling:
+            self._catch_up()
         if to == (0 if here is None else here.id):
             self._answer_or_refuse(port, source)
             return
@@ -97,7 +99,7 @@ class Hub:
                 refuse(port, NO_WORKER)
             else:
                 here.post._send_now(("ask", to, source, port), ())
-        elif step == to and not self._handles(to):
+        elif step == to and to not in self._handling:
             refuse(port, NO_HANDLER)
         else:
             self._workers[step]._send_now(("ask", to, source, port), ())
@@ -150,6 +152,7 @@ class Hub:
         side = member._loop_side()
         while True:
             flags, body, fds = await side.receive()
+            self._catch_up()
             for other in list(members):
                 if other is not member:
                     self._pass_on(other, flags, body, fds)

@@ -19,6 +19,10 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # What each must print, and its arguments.
 EXPECTED: dict[str, tuple[str, ...]] = {
     "cancel_and_timeout.py": ("cancelled after 0.", "CallTimeout: ", "gives 1024", "stopped: 2"),
+    "chat.py": (
+        "ann heard ['bob: hello', 'cid: hello', 'the program: good evening']",
+        "bob has heard worker 0 ask 'how are you?'",
+    ),
     "context_and_logs.py": (
         "a worker prints 1",
         "INFO shop: order 1 of ann",

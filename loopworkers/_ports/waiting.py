@@ -56,6 +56,8 @@ def until(fd: int, what: int, timeout: float | None = None) -> bool:
 
 def until_ready(fd: int, what: int, timeout: float | None = None) -> bool:
     """`until` for those who count themselves."""
+    if fd < 0:
+        return True  # another thread has just closed it, which is something to look at
     ready = _poll(fd, what, timeout)
     if alarm is not None and alarm in ready:
         # Stage 1 of a stop raises once, and this can be a `finally` block after that.
