@@ -127,7 +127,8 @@ def encode_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     except Exception as error:
         raise _explain(function, args, kwargs, error) from error
     if encoded.handles is not None:
-        encoded.handles.commit()
+        for move in encoded.handles.take_moves():
+            move()
     return encoded
 
 

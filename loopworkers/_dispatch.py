@@ -322,6 +322,9 @@ class Dispatcher(Listener):
             for call in untouched:
                 self.settler.fail(call, worker.setup_error)
             untouched = []
+        for call in [call for call in untouched if _has_lost_handles(call)]:
+            untouched.remove(call)
+            self.settler.fail(call, self.settler.death(call, exit, started=True))
         returned = [*self._bereaved(worker, exit), *untouched]
         if self._failed_starts:
             self._pause_starting()
@@ -426,3 +429,9 @@ class Dispatcher(Listener):
 
     def idle(self) -> int:
         return len(self._idle)
+
+
+def _has_lost_handles(call: Call) -> bool:
+    """Whether its descriptors went with a worker that died before it received the call."""
+    handles = getattr(call.body, "handles", None)
+    return handles is not None and not handles.fds

@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from array import array
+from functools import partial
 from math import sqrt
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
@@ -71,9 +72,10 @@ class LoopDelay:
         """Begin to measure the loop that runs here; it ends with the loop at the latest."""
         if self._timer is not None:
             return
+        loop = current()
         if self._warn_after is not None:
             self._watcher = _Watcher(self._warn_after)
-        self._timer = current().spawn(self._measure)
+        self._timer = loop.spawn(partial(self._measure, self._watcher))
 
     def stop(self) -> None:
         """Measure no more; the figures stay. A task of the same loop must call it."""
@@ -89,17 +91,20 @@ class LoopDelay:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    async def _measure(self) -> None:
+    async def _measure(self, watcher: _Watcher | None) -> None:
         pause = int(self._resolution * 1e9)
         try:
             while True:
                 due = perf_counter_ns() + pause
-                if self._watcher is not None:
-                    self._watcher.expect(due)
+                if watcher is not None:
+                    watcher.expect(due)
                 await anyio.sleep(self._resolution)
                 self._record(max(perf_counter_ns() - due, 0))
         finally:
-            self._stop_watcher()
+            if watcher is self._watcher:
+                self._timer = None  # it has ended with its loop: it can be started in the next
+            if watcher is not None:
+                watcher.stop()
 
     def _stop_watcher(self) -> None:
         watcher, self._watcher = self._watcher, None

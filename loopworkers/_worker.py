@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from inspect import isasyncgenfunction, isgeneratorfunction
 from itertools import count
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, NamedTuple, ParamSpec, overload
 
@@ -130,6 +131,8 @@ class Worker(Listener):
         self._type = worker_type(kind)
         if not callable(target):
             raise TypeError(f"the first argument must be callable, not {target!r}")
+        if isgeneratorfunction(target) or isasyncgenfunction(target):
+            raise TypeError(f"a worker runs a function, and {target!r} makes a generator")
         parent = resident.current_worker()
         self.id = (parent.id if parent is not None else 0) * WORKERS_OF_ONE + next(_numbers)
         self.name = name if name is not None else f"worker {self.id}"
@@ -162,6 +165,7 @@ class Worker(Listener):
         self._host: Host
         self._port: MessagePort
         self._theirs: MessagePort
+        self._post: MessagePort
         self._their_post: MessagePort
         self._clock: SharedBuffer
         self._online: anyio.Event
@@ -179,7 +183,7 @@ class Worker(Listener):
         self._online, self._ended = anyio.Event(), anyio.Event()
         self._clock = SharedBuffer(idle.SIZE)
         self._port, self._theirs = channel()
-        post, self._their_post = channel()
+        self._post, self._their_post = channel()
         settings = Settings(
             kind=self.kind,
             initializer=None,
@@ -211,7 +215,7 @@ class Worker(Listener):
         self._state = "running"
         register(self._loop, self)
         self._host.send(call)
-        hub_here().add_worker(self.id, post)
+        hub_here().add_worker(self.id, self._post)
         return self
 
     def _first_call(self, port: MessagePort, settings: Settings) -> Call:
@@ -360,6 +364,7 @@ class Worker(Listener):
         self._state = "ended"
         unregister(self._loop, self)
         self._close_write_ends()
+        self._post.close()
         if not exit.stuck:
             self._clock.close()
         self._online.set()
@@ -397,8 +402,11 @@ class Worker(Listener):
         self._theirs.close()
         self._their_post.close()
         self._finish(exit)
-        if self._error is None and exit.reason and exit.code is None and not self._terminated:
-            self._error = self._death(exit.reason)
+        if self._error is None and not self._terminated:
+            if exit.reason and exit.code is None:
+                self._error = self._death(exit.reason)
+            elif not self._is_online and self.exitcode:
+                self._error = self._death("ended before it ran its function")
         worker.calls.clear()
         self._type.release(self._settings)
 
@@ -451,6 +459,7 @@ class Worker(Listener):
 
         Raises PortClosed after its end, and LoopworkersError where the system does not tell.
         """
+        await self._until_online()
         clock = self._host.cpu_clock() if self._state == "running" else None
         if clock is None:
             if self._state == "running":
@@ -458,12 +467,17 @@ class Worker(Listener):
             raise PortClosed(f"{self!r} uses no processor")
         return time.clock_gettime(clock)
 
+    async def _until_online(self) -> None:
+        if self._state == "running":
+            await self._online.wait()
+
     async def memory(self) -> int:
         """Resident bytes of a process.
 
         Raises PortClosed after its end, and LoopworkersError for other kinds: isolates and threads
         have no memory of their own that could be measured.
         """
+        await self._until_online()
         if self._state != "running":
             raise PortClosed(f"{self!r} has no memory")
         if self.kind != "process":
@@ -491,6 +505,9 @@ def _check(
     for name, value in piped.items():
         if value not in (None, PIPE):
             raise ValueError(f"{name} must be None or PIPE, not {value!r}")
+    for key, text in (env or {}).items():
+        if not key or "=" in key or "\0" in key or "\0" in text:
+            raise ValueError(f"env has what is no environment variable: {key!r}={text!r}")
     if limits:
         if kind != "process":
             raise ValueError(

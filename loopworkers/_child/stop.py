@@ -26,6 +26,7 @@ import sys
 from _thread import get_ident
 
 from .._ports import waiting
+from .._ports.waiting import shielded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,9 +109,10 @@ class Stopper:
         )
 
         def raise_once(code: CodeType, *_: Any) -> None:
-            if get_ident() == worker and code is not outermost and not self.unwound:
-                set_events(tool, 0)
-                raise error
+            if get_ident() != worker or code is outermost or self.unwound or worker in shielded:
+                return
+            set_events(tool, 0)
+            raise error
 
         return raise_once
 
@@ -124,7 +126,9 @@ class Stopper:
 
         def raise_always(code: CodeType, *_: Any) -> None:
             thread = get_ident()
-            if thread == this or (thread == worker and (code is outermost or self.unwound)):
+            if thread == this or thread in shielded:
+                return
+            if thread == worker and (code is outermost or self.unwound):
                 return
             raise error
 

@@ -51,6 +51,10 @@ class Loop(ABC):
         """Call ``callback`` in the loop's next turn."""
 
     @abstractmethod
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> object:
+        """`call_soon` from any thread; raises RuntimeError when the loop has ended."""
+
+    @abstractmethod
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer: ...
 
     @abstractmethod

@@ -35,6 +35,7 @@ class AsyncioLoop(Loop):
         self.add_writer = loop.add_writer  # type: ignore[method-assign]
         self.remove_writer = loop.remove_writer  # type: ignore[method-assign, assignment]
         self.call_soon = loop.call_soon  # type: ignore[method-assign]
+        self.call_soon_threadsafe = loop.call_soon_threadsafe  # type: ignore[method-assign]
         self.call_later = loop.call_later  # type: ignore[method-assign]
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
@@ -47,6 +48,9 @@ class AsyncioLoop(Loop):
     remove_writer = remove_reader
 
     def call_soon(self, callback: Callable[[], None]) -> object:
+        raise AssertionError("bound in __init__")
+
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> object:
         raise AssertionError("bound in __init__")
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:

@@ -71,6 +71,8 @@ class TrioLoop(Loop):
         self._token.run_sync_soon(callback)
         return None
 
+    call_soon_threadsafe = call_soon
+
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         scope = trio.CancelScope()
 

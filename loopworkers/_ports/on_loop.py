@@ -9,6 +9,8 @@ from .._loop import current
 from ..errors import PortClosed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._loop import Signal
     from .pipe import Message, Outgoing, Pipe
 
@@ -32,6 +34,14 @@ class LoopSide:
     def is_here(self) -> bool:
         return self._loop.is_running_here()
 
+    def call_soon_threadsafe(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(callback)
+
+    def wake_reader(self) -> None:
+        """There are messages, which another thread has received together with its own."""
+        if self._readers and self._pipe.inbox:
+            self._readers[0].set()
+
     # --- receiving -----------------------------------------------------------------------
 
     async def receive(self) -> Message:
@@ -47,7 +57,7 @@ class LoopSide:
             if pipe.inbox:
                 break
             if pipe.ended:
-                raise PortClosed("the port is closed, and all its messages have been received")
+                raise pipe.end_of_messages()
             await self._until_readable()
         message = pipe.inbox.popleft()
         if self._readers and pipe.inbox:

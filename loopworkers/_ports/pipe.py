@@ -8,8 +8,9 @@ seen at the other. Who waits for room or for messages, a thread or a task, is th
 from __future__ import annotations
 
 import _socket
+import errno
 import os
-from _thread import RLock
+from _thread import RLock, allocate_lock
 from collections import deque
 
 from .._wire.frames import (
@@ -23,6 +24,7 @@ from .._wire.frames import (
     ProtocolError,
 )
 from .._wire.handles import MOST, Handles, pack_rights, unpack_rights
+from ..errors import PortClosed
 from .waiting import READABLE, until_ready
 
 TYPE_CHECKING = False
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _ALLOWED = frozenset((PART, MESSAGE))
 # Small enough to keep a loop responsive while its peer floods it.
 _READ_SIZE = 128 * 1024
+_ENDS = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF))
 _MOST_BUFFERS = 512  # half of what the kernel takes in one call
 _DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
 _RECEIVE_FLAGS: int = _DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
@@ -60,6 +63,7 @@ class Pipe:
         self.ended = False  # nothing more will come in
         self.broken = False  # nothing more can be sent
         self.closed = False
+        self.closing = False  # it will be closed by the thread that waits for it
         self.error: ProtocolError | None = None
         self.missed = 0  # messages that the sender left out, see `Broadcast`
         self._pid = os.getpid()
@@ -69,6 +73,11 @@ class Pipe:
         self._out: deque[Outgoing] = deque()
         self._sending = False
         self._lock = RLock()
+        self.turn = allocate_lock()  # of the thread that waits for messages
+
+    @property
+    def is_forked(self) -> bool:
+        return self._pid != os.getpid()
 
     # --- out -----------------------------------------------------------------------------
 
@@ -130,7 +139,11 @@ class Pipe:
                 sent = self.socket.sendmsg(chunks[:_MOST_BUFFERS], [], _DONTWAIT)
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as error:
+            if error.errno not in _ENDS:
+                self._out.popleft()
+                self._sending = False
+                raise  # too many descriptors under way, for example
             self._break()
             return False
         done = 0
@@ -191,6 +204,15 @@ class Pipe:
         except ProtocolError as error:
             self.error = error
             self.ended = True
+            self.shut_down()  # that the other end does not wait for somebody to read
+
+    def end_of_messages(self) -> PortClosed:
+        """What `receive` raises after the last one."""
+        closed = PortClosed("the port is closed, and all its messages have been received")
+        if self.error is not None:
+            closed = PortClosed(f"the port was given up: {self.error}")
+        closed.__cause__ = self.error
+        return closed
 
     def look(self, _size: int, dont_wait: int = 0) -> bytes:
         """For the spinner: a look at the socket, or a wait for it."""
@@ -227,7 +249,7 @@ class Pipe:
     def close(self) -> None:
         with self._lock:
             # Seen at the other end at once, also where a fork has kept a copy of the socket.
-            self._close(shut_down=self._pid == os.getpid())
+            self._close(shut_down=True)
 
     def _close(self, shut_down: bool) -> None:
         if self.closed:
@@ -240,11 +262,16 @@ class Pipe:
         for fd in fds:
             os.close(fd)
         if shut_down:
-            try:
-                self.socket.shutdown(_socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self.shut_down()
         self.socket.close()
+
+    def shut_down(self) -> None:
+        if self.is_forked:
+            return  # the connection is the parent's
+        try:
+            self.socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # it is at its end
 
 
 def _in_parts(flags: int, chunks: list[Any], count: int, missed: int = 0) -> list[Any]:

@@ -95,10 +95,17 @@ class MessagePort:
             finally:
                 self._carries = False
             flags, chunks, handles = encoded.flags, encoded.chunks, encoded.handles
+        moves = handles.take_moves() if handles is not None else ()
         try:
             outgoing: Outgoing | None = pipe.send(flags, chunks, handles)
         except BrokenPipeError:
             raise PortClosed("the other end of the port is closed") from None
+        for move in moves:
+            move()
+        if transfer:
+            from .transfer import hand_over
+
+            hand_over(transfer)
         return outgoing
 
     # --- receiving -----------------------------------------------------------------------
@@ -130,19 +137,36 @@ class MessagePort:
         return _decode(message)
 
     def _take(self, deadline: Deadline) -> Any:
+        # One thread at a time waits for the socket: another would sleep on, in poll, beside a
+        # message that the first one has taken out of it together with its own.
+        left = deadline.left()
+        if not self._pipe.turn.acquire(timeout=-1 if left is None else left):
+            raise TimeoutError(f"no message came to {self!r} in time")
+        try:
+            return self._take_next(deadline)
+        finally:
+            self._pipe.turn.release()
+            if self._pipe.closing:
+                self._pipe.close()
+
+    def _take_next(self, deadline: Deadline) -> Any:
         pipe = self._pipe
         while not pipe.inbox:
             pipe.fill()
             if pipe.inbox:
                 break
             if pipe.ended:
-                raise PortClosed("the port is closed, and all its messages have been received")
+                raise pipe.end_of_messages()
             timeout = deadline.left()
             if timeout is None and self._spin is not None:
                 waiting.counted(self._spin.receive)
             elif not waiting.until(pipe.socket.fileno(), READABLE, timeout):
                 raise TimeoutError(f"no message came to {self!r} in time")
-        return pipe.inbox.popleft()
+        message = pipe.inbox.popleft()
+        side = self._side
+        if pipe.inbox and side is not None and side.is_waited_for and not side.is_here():
+            side.call_soon_threadsafe(side.wake_reader)
+        return message
 
     def receive_nowait(self) -> Any:
         """The next message if it is there; raises `BlockingIOError` if none is."""
@@ -153,7 +177,7 @@ class MessagePort:
             pipe.fill()
         if not pipe.inbox:
             if pipe.ended:
-                raise PortClosed("the port is closed, and all its messages have been received")
+                raise pipe.end_of_messages()
             raise BlockingIOError("no message has come")
         return _decode(pipe.inbox.popleft())
 
@@ -179,8 +203,25 @@ class MessagePort:
 
     def close(self) -> None:
         """Close this end; what it has sent still arrives. Closing it again does nothing."""
+        side = self._side
+        if side is not None and not side.is_here() and not self._pipe.is_forked:
+            # Its loop runs in another thread, or has ended: who waits there is told by that loop.
+            self._pipe.shut_down()
+            try:
+                side.call_soon_threadsafe(self._close)
+                return
+            except RuntimeError:  # trio.RunFinishedError is one, too
+                pass
+        self._close()
+
+    def _close(self) -> None:
         self._leave_loop()
-        self._pipe.close()
+        self._pipe.closing = True
+        self._pipe.shut_down()
+        if not self._pipe.turn.locked():
+            self._pipe.close()
+        # Else a thread is about to wait for the descriptor, whose number must not be used again
+        # before it has woken; it closes.
 
     def __enter__(self) -> MessagePort:
         return self
@@ -203,7 +244,7 @@ class MessagePort:
     @property
     def closed(self) -> bool:
         """Whether this end was closed or moved."""
-        return self._pipe.closed
+        return self._pipe.closed or self._pipe.closing
 
     # --- the loop it is used on ----------------------------------------------------------
 
@@ -220,7 +261,7 @@ class MessagePort:
 
     def _leave_loop(self) -> None:
         side, self._side = self._side, None
-        if side is not None:
+        if side is not None and not self._pipe.is_forked:  # the loop's epoll is the parent's too
             try:
                 side.close()
             except Exception:  # that loop is closed
@@ -234,7 +275,8 @@ class MessagePort:
             raise PortClosed("a port that is closed, or was moved elsewhere, cannot be sent")
         if self._carries or (self._peer is not None and getattr(self._peer(), "_carries", False)):
             raise ValueError("a port cannot be sent through its own channel")
-        if self._side is not None and self._side.is_waited_for:
+        waited_for = self._side is not None and self._side.is_waited_for
+        if waited_for or pipe.turn.locked():
             raise ValueError(f"{self!r} cannot be moved while somebody waits for it")
         if pipe.is_sending:
             raise ValueError(f"{self!r} cannot be moved: messages still wait for room in it")
@@ -290,8 +332,8 @@ def channel(capacity: int | None = None) -> tuple[MessagePort, MessagePort]:
             None leaves it to the system (some 200 KiB on Linux). A message may be larger than
             that: it is then sent while it is received.
     """
-    if capacity is not None and capacity < 1:
-        raise ValueError(f"capacity must be 1 byte or more, not {capacity}")
+    if capacity is not None and not 1 <= capacity < 1 << 31:
+        raise ValueError(f"capacity must be from 1 byte to 2 GiB, not {capacity}")
     first, second = (MessagePort(Pipe(end)) for end in socket_pair(capacity))
     first._peer, second._peer = ref(second), ref(first)
     return first, second

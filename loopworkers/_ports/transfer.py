@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def encode_message(value: Any, transfer: Sequence[Any], may_move: bool) -> Encoded:
-    """The message; what moves with it is the sender's no longer. All or nothing.
+    """The message; all or nothing. When it has been sent, `hand_over` must follow.
 
     Raises NotTransferable, naming the part of ``value`` that cannot be sent.
     """
@@ -29,13 +29,26 @@ def encode_message(value: Any, transfer: Sequence[Any], may_move: bool) -> Encod
         ) from error
     # A view that is handed over could not be released while a part of the message refers to it.
     encoded.chunks = [c if type(c) is bytes else bytes(c) for c in encoded.chunks]
-    if encoded.handles is not None:
-        if not may_move and encoded.handles.moves:
-            raise NotTransferable("the message was not sent: a port or socket cannot move to many")
-        encoded.handles.commit()
-    for obj in transfer:
-        _end(obj)
+    if encoded.handles is not None and encoded.handles.moves and not may_move:
+        raise NotTransferable("the message was not sent: a port or socket cannot move to many")
+    for number, obj in enumerate(transfer):
+        if type(obj) is memoryview:
+            try:
+                obj.release()
+            except BufferError as error:
+                raise NotTransferable(
+                    f"transfer[{number}] (memoryview) cannot be handed over: {error}"
+                ) from None
     return encoded
+
+
+def hand_over(transfer: Sequence[Any]) -> None:
+    """They are the sender's no longer; the message is on its way."""
+    for obj in transfer:
+        if type(obj) is bytearray:
+            obj.clear()
+        elif type(obj) is not memoryview:
+            obj.close()
 
 
 def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
@@ -64,12 +77,3 @@ def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
             f"{path} ({type(obj).__module__}.{type(obj).__qualname__}) cannot be handed over: "
             "ports, shared buffers, sockets, bytearrays and memoryviews can"
         )
-
-
-def _end(obj: Any) -> None:
-    if type(obj) is bytearray:
-        obj.clear()
-    elif type(obj) is memoryview:
-        obj.release()
-    else:
-        obj.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._loop import is_running
+from ..errors import LoopworkersError
 from .sockets import DONTWAIT, Socket, get, pair, put, wait_readable
 
 TYPE_CHECKING = False
@@ -76,7 +77,16 @@ class AtomicInt64:
         return bell is None or wait_readable(bell, timeout) or self._rang(bell)
 
     async def _wait_on_loop(self, bell: Socket | None, timeout: float | None) -> bool:
-        return bell is None or await wait_readable(bell, timeout) or self._rang(bell)
+        if bell is None:
+            return True
+        try:
+            return await wait_readable(bell, timeout) or self._rang(bell)
+        except BaseException:
+            # Cancelled in the moment it was notified: the notification is the next one's.
+            if self._rang(bell):
+                bell.close()
+                self.notify(1)
+            raise
 
     def _enqueue(self, value: int) -> Socket | None:
         with self._guard:
@@ -89,7 +99,12 @@ class AtomicInt64:
             except BlockingIOError:
                 # Full: mostly of waiters that gave up or died.
                 self._requeue([w for w in self._dequeue() if not _is_dead(w[1])])
-                put(self._buffer._waiters[0], name, button)
+                try:
+                    put(self._buffer._waiters[0], name, button)
+                except BlockingIOError:
+                    raise LoopworkersError(
+                        "too many wait for the numbers of one SharedBuffer (some 270 can)"
+                    ) from None
         return bell
 
     def _rang(self, bell: Socket) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .._loop import is_running
 from .._wire.handles import refuse, take
 from .._wire.values import travellers
 from .sockets import DONTWAIT, PEEK, Socket, pair, wait_readable
@@ -48,8 +49,11 @@ class SharedEvent:
 
         Gives False when ``timeout`` seconds have passed and it was not.
         """
-        # Of its own: a loop lets one task wait for a descriptor.
-        return wait_readable(Socket(fileno=os.dup(self._ends[1].fileno())), timeout)
+        end = self._ends[1]
+        if is_running():
+            # Of its own: a loop lets one task wait for a descriptor.
+            end = Socket(fileno=os.dup(end.fileno()))
+        return wait_readable(end, timeout)
 
     def _reduce(self, handles: Handles) -> Any:
         return _rebuild, tuple(handles.add(end.fileno()) for end in self._ends)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 from _io import FileIO
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 
+from .._ports.waiting import shielded
 from ..errors import LoopworkersError
 
 TYPE_CHECKING = False
@@ -31,8 +32,8 @@ class File(FileIO):
     def __init__(self, file: int | str) -> None:
         super().__init__(file, "r+")
 
-    def __del__(self) -> None:
-        self.close()
+    # In C: a stop of an isolate raises in all Python code, and would leave it open for ever.
+    __del__ = FileIO.close
 
 
 def anonymous_file() -> File:
@@ -61,11 +62,14 @@ class Guard:
         self._threads = allocate_lock()
 
     def __enter__(self) -> None:
+        # A stop in between could lose descriptors, which are numbers until objects own them.
+        shielded.add(get_ident())
         self._threads.acquire()
         try:
             self._flock(self._file, fcntl.LOCK_EX)
         except BaseException:
             self._threads.release()
+            shielded.discard(get_ident())
             raise
 
     def __exit__(self, *_: object) -> None:
@@ -73,6 +77,7 @@ class Guard:
             self._flock(self._file, fcntl.LOCK_UN)
         finally:
             self._threads.release()
+            shielded.discard(get_ident())
 
     def close(self) -> None:
         self._file.close()

@@ -15,7 +15,7 @@ from .._ports.waiting import Deadline
 from .._wire.handles import refuse, take
 from .._wire.values import travellers
 from .guard import File, Guard, anonymous_file
-from .sockets import Socket, at_end, get, pair, put, wait_readable
+from .sockets import PEEK, Socket, at_end, get, pair, put, wait_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,13 +73,14 @@ class SharedLock:
     def _try(self) -> Socket | None:
         """Take the lock, or give the lifeline of who has it."""
         with self._guard:
-            packet = get(self._ends[1])
+            # It stays there while somebody holds the lock: who looks and is killed takes nothing.
+            packet = get(self._ends[1], PEEK)
             lifeline = packet[1] if packet is not None else None
             if lifeline is not None and not at_end(lifeline):
-                put(self._ends[0], _HELD, lifeline)
                 return lifeline
             torn = packet is None or packet[0] == _HELD
             ours, others = pair()
+            get(self._ends[1])
             # First: from here on it is ours whatever happens, and can be seen to end.
             self._lifeline, self.torn = ours, torn
             put(self._ends[0], _HELD, others)
@@ -94,16 +95,16 @@ class SharedLock:
             get(self._ends[1])
             put(self._ends[0], _FREE)
             self.torn = False
+        lifeline.shutdown(_socket.SHUT_RDWR)  # a fork may have kept a copy
         lifeline.close()
 
     def locked(self) -> bool:
         """Whether somebody holds it at this moment."""
         with self._guard:
-            packet = get(self._ends[1])
+            packet = get(self._ends[1], PEEK)
             if packet is None:
                 return False
-            kind, lifeline = packet
-            put(self._ends[0], kind, lifeline)
+            lifeline = packet[1]
         return lifeline is not None and not at_end(lifeline)
 
     def __enter__(self) -> SharedLock:

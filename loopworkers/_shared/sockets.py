@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import sys
 
 from .._loop import is_running
@@ -21,8 +22,8 @@ _FLAGS: int = DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 class Socket(_socket.socket):
     """Without the warning that the C type gives when it is dropped: here that is how it ends."""
 
-    def __del__(self) -> None:
-        self.close()
+    # In C: a stop of an isolate raises in all Python code, and would leave it open for ever.
+    __del__ = _socket.socket.close
 
 
 def pair(kind: int = _socket.SOCK_STREAM) -> tuple[Socket, Socket]:
@@ -50,13 +51,18 @@ def put(end: Socket, data: bytes, passed: Socket | None = None) -> None:
         end.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], DONTWAIT)
 
 
-def get(end: Socket) -> tuple[bytes, Socket | None] | None:
-    """The next packet, or None."""
+def get(end: Socket, peek: int = 0) -> tuple[bytes, Socket | None] | None:
+    """The next packet, or None; with PEEK it stays where it is.
+
+    Raises OSError when there is no room for its descriptor here.
+    """
     try:
-        data, ancillary, _, _ = end.recvmsg(64, _socket.CMSG_SPACE(4), _FLAGS)
+        data, ancillary, flags, _ = end.recvmsg(64, _socket.CMSG_SPACE(4), _FLAGS | peek)
     except BlockingIOError:
         return None
     fds = unpack_rights(ancillary)
+    if peek and flags & _socket.MSG_CTRUNC:
+        raise OSError(errno.EMFILE, "no descriptor is left to look at a shared lock")
     return data, Socket(fileno=fds[0]) if fds else None
 
 

@@ -40,11 +40,10 @@ class Handles:
     def moves(self) -> bool:
         return bool(self._moves)
 
-    def commit(self) -> None:
-        """The value is on its way: what moves with it is the sender's no longer."""
+    def take_moves(self) -> list[Callable[[], object]]:
+        """To be called when the value is on its way: what moves is the sender's no longer."""
         moves, self._moves = self._moves, []
-        for move in moves:
-            move()
+        return moves
 
     def close(self) -> None:
         fds, self.fds = self.fds, []

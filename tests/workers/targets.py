@@ -410,6 +410,20 @@ def hold_for_ever(port: Any, lock: SharedLock) -> None:
             pass
 
 
+def look_at_lock(port: Any, lock: SharedLock) -> None:
+    port.send("on")
+    while True:
+        lock.acquire(0)
+        lock.locked()
+
+
+def take_and_give_back(port: Any, lock: SharedLock) -> None:
+    port.send("on")
+    while True:
+        with lock:
+            pass
+
+
 def die_holding(port: Any, lock: SharedLock) -> None:
     lock.acquire()
     port.send("held")

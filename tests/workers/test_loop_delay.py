@@ -88,6 +88,30 @@ async def test_what_is_left_running_ends_with_its_loop() -> None:
     loop_delay(warn_after=1).start()
 
 
+async def test_it_can_be_started_again_at_once() -> None:
+    delay = loop_delay(resolution=0.001, warn_after=1)
+    for _ in range(3):
+        delay.start()
+        delay.stop()
+    delay.start()
+    await eventually(lambda: delay.count > 3)
+    delay.stop()
+
+
+def test_it_can_be_started_on_the_next_loop_and_nowhere_else() -> None:
+    delay = loop_delay(resolution=0.001)
+
+    async def main() -> None:
+        before = delay.count
+        delay.start()
+        await eventually(lambda: delay.count > before)
+
+    for _ in range(2):
+        anyio.run(main)
+    with pytest.raises(RuntimeError, match="no event loop"):
+        loop_delay(warn_after=1).start()
+
+
 async def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="resolution"):
         loop_delay(0)

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import light
 import psutil
+import pytest
 from contract_help import no_isolates
 
 import loopworkers
@@ -30,6 +31,7 @@ async def one(kind: Any) -> None:
             await worker.terminate()
 
 
+@pytest.mark.timeout(400)  # it is a lot, and other tests run beside it
 def test_500_workers_in_a_row_leave_memory_descriptors_and_threads_as_they_were(kind: Any) -> None:
     async def main() -> None:
         for _ in range(30):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import signal
 import socket
 import threading
 from typing import Any
@@ -21,6 +22,7 @@ from loopworkers import (
     SharedBuffer,
     SharedEvent,
     Worker,
+    WorkerDied,
     WorkerPool,
     channel,
     run_in_worker,
@@ -439,3 +441,122 @@ async def test_descriptors_nobody_receives_are_closed() -> None:
     with pytest.raises(PortClosed):
         await inner.receive()
     inner.close()
+
+
+# --- threads, deaths, limits ---------------------------------------------------------------------
+
+
+def test_threads_that_share_a_port_each_get_a_message() -> None:
+    for _ in range(100):
+        first, second = channel()
+        got: list[int] = []
+
+        def receive(second: MessagePort = second, got: list[int] = got) -> None:
+            got.append(second.receive(timeout=LONG))
+
+        threads = [threading.Thread(target=receive) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        first.send(1)
+        first.send(2)
+        for thread in threads:
+            thread.join()
+        assert sorted(got) == [1, 2]
+        first.close()
+        second.close()
+
+
+async def test_a_task_and_a_thread_share_a_port() -> None:
+    first, second = channel()
+    got: list[int] = []
+
+    async def in_task() -> None:
+        got.append(await second.receive())
+
+    def in_thread() -> None:
+        got.append(second.receive(timeout=LONG))
+
+    for _ in range(50):
+        got.clear()
+        with anyio.fail_after(LONG):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(in_task)
+                tasks.start_soon(anyio.to_thread.run_sync, in_thread)
+                await anyio.lowlevel.checkpoint()
+                await first.send(1)
+                await first.send(2)
+        assert sorted(got) == [1, 2]
+    first.close()
+    second.close()
+
+
+async def test_a_close_from_another_thread_wakes_the_task() -> None:
+    first, second = channel()
+    async with anyio.create_task_group() as tasks:
+
+        async def receive() -> None:
+            with anyio.fail_after(LONG), pytest.raises(PortClosed):
+                await second.receive()
+
+        tasks.start_soon(receive)
+        await anyio.wait_all_tasks_blocked()
+        await anyio.to_thread.run_sync(second.close)
+    await eventually(lambda: second.closed)
+    first.close()
+
+
+async def test_a_close_wakes_the_thread_that_waits() -> None:
+    first, second = channel()
+
+    def receive() -> None:
+        with pytest.raises(PortClosed):
+            second.receive(timeout=LONG)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, receive)
+        await eventually(second._pipe.turn.locked)
+        second.close()
+    assert second._pipe.closed
+    first.close()
+
+
+async def test_a_call_with_a_port_for_a_worker_that_has_just_died() -> None:
+    async with WorkerPool("process", max_workers=1) as pool:
+        pid = await pool.run(os.getpid)
+        ours, theirs = channel()
+        os.kill(pid, signal.SIGKILL)
+        call = pool.run(targets.say, theirs, "hello")
+        try:
+            await call
+        except WorkerDied:
+            with pytest.raises(PortClosed):  # what the dead worker was given is closed
+                await ours.receive()
+        else:
+            assert await ours.receive() == "hello"
+        ours.close()
+
+
+async def test_a_failed_send_moves_nothing() -> None:
+    first, second = channel()
+    third, fourth = channel()
+    data = bytearray(10)
+    second.close()
+    with pytest.raises(PortClosed):
+        await first.send([third, data], transfer=[data])
+    assert len(data) == 10
+    await third.send("alive")
+    assert await fourth.receive() == "alive"
+    for port in (first, third, fourth):
+        port.close()
+
+
+async def test_capacity_has_its_bounds() -> None:
+    for capacity in (0, 1 << 31):
+        with pytest.raises(ValueError, match="capacity"):
+            channel(capacity)
+    first, second = channel(1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.send, bytes(1_000_000))
+        assert await second.receive() == bytes(1_000_000)
+    first.close()
+    second.close()

@@ -305,3 +305,52 @@ async def test_a_holder_that_crashes_gives_the_lock_up() -> None:
         assert lock.torn
         lock.release()
         await worker.wait()
+
+
+async def test_a_killed_looker_takes_the_lock_from_nobody(own_memory: Any) -> None:
+    for _ in range(10):
+        lock = SharedLock()
+        await lock.acquire()
+        async with Worker(targets.look_at_lock, lock, kind=own_memory) as worker:
+            await worker.receive()
+            await worker.terminate()
+        assert lock.locked()
+        lock.release()
+
+
+async def test_a_lock_survives_the_stop_of_who_takes_it_all_the_time(own_memory: Any) -> None:
+    lock = SharedLock()
+    for _ in range(30):
+        async with Worker(targets.take_and_give_back, lock, kind=own_memory) as worker:
+            await worker.receive()
+            await worker.terminate()
+        with anyio.fail_after(LONG):
+            await lock.acquire()
+        lock.release()
+
+
+async def test_a_notification_of_a_cancelled_waiter_goes_to_the_next() -> None:
+    with SharedBuffer(8) as buffer:
+        number = AtomicInt64(buffer)
+        woken: list[Any] = []
+        scope = anyio.CancelScope()
+
+        async def wait() -> None:
+            woken.append(await number.wait(0))
+
+        async def cancelled() -> None:
+            with scope:
+                await wait()
+
+        with anyio.fail_after(LONG):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(cancelled)
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(wait)
+                await anyio.wait_all_tasks_blocked()
+                assert number.notify(1) == 1
+                scope.cancel()
+                while not woken:
+                    await anyio.lowlevel.checkpoint()
+                number.notify()
+        assert woken[0] is True

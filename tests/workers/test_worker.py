@@ -24,6 +24,7 @@ from loopworkers import (
     SharedEvent,
     SharedLock,
     Worker,
+    WorkerDied,
     WorkerPool,
     current_worker,
 )
@@ -117,6 +118,12 @@ async def test_wrong_arguments_are_refused() -> None:
         Worker(3)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="kind"):
         Worker(targets.echo, kind="fiber")  # type: ignore[arg-type]
+    for generator in (lambda port: (yield), async_generator):
+        with pytest.raises(TypeError, match="generator"):
+            Worker(generator)  # type: ignore[call-overload]
+    for env in ({"A=": "b"}, {"": "b"}, {"A": "b\0"}):
+        with pytest.raises(ValueError, match="no environment variable"):
+            Worker(targets.echo, env=env)
     with pytest.raises(ValueError, match="unknown limits"):
         Worker(targets.echo, limits={"patience": 3})
     for options in (
@@ -133,6 +140,24 @@ async def test_wrong_arguments_are_refused() -> None:
 async def test_limits_that_an_isolate_cannot_promise_are_refused() -> None:
     with pytest.raises(ValueError, match="isolate"):
         Worker(targets.echo, kind="isolate", limits={"memory": 1 << 30})
+
+
+async def async_generator(port: Any) -> Any:
+    yield
+
+
+async def test_a_worker_that_ends_before_it_runs_is_an_error() -> None:
+    with pytest.raises(WorkerDied):
+        async with Worker(targets.echo, limits={"memory": 1}) as worker:
+            await worker.wait()
+
+
+async def test_figures_directly_after_the_start_wait_for_it(own_memory: Any) -> None:
+    async with Worker(targets.echo, kind=own_memory) as worker:
+        assert await worker.cpu_time() > 0
+    if own_memory == "process":
+        async with Worker(targets.echo, kind=own_memory) as worker:
+            assert await worker.memory() > 1 << 20
 
 
 # --- its own surroundings ------------------------------------------------------------------------
