@@ -19,7 +19,7 @@ from .by_value import Sink, by_value_dumps
 from .by_value import by_value as by_value
 from .definitions import ATOMS, Definition, Function, fetch, importable, known_key
 from .frames import BUFFERS, INLINE_MAX
-from .handles import Handles, receiving, refuse, take
+from .handles import Handles, refuse, take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,12 +223,6 @@ def encode(value: Any, definer: Callable[[Any], Definition] | None = None) -> En
         _ENTRY.pack(len(view), not view.readonly) for view in views
     )
     return Encoded([table, *views, *chunks], BUFFERS, needs, handles)
-
-
-def decode_with(fds: list[int], body: Any, flags: int) -> Any:
-    """`decode` for a value with which these descriptors came; they are its own from here on."""
-    with receiving(fds):
-        return decode(body, flags)
 
 
 def decode(body: Any, flags: int) -> Any:
