@@ -126,7 +126,7 @@ class Stopper:
 
         def raise_always(code: CodeType, *_: Any) -> None:
             thread = get_ident()
-            if thread == this or thread in shielded:
+            if thread == this or thread in shielded or code in shielded:
                 return
             if thread == worker and (code is outermost or self.unwound):
                 return

@@ -6,9 +6,10 @@ import _socket
 import os
 from mmap import mmap
 
+from .._wire.file import File
 from .._wire.handles import refuse, take
 from .._wire.values import travellers
-from .guard import File, Guard, anonymous_file
+from .guard import Guard, anonymous_file
 from .sockets import Socket, pair
 
 TYPE_CHECKING = False

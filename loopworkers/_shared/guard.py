@@ -9,10 +9,10 @@ memory costs half of it, but its owner is a thread, and C code would have to be 
 from __future__ import annotations
 
 import os
-from _io import FileIO
 from _thread import allocate_lock, get_ident
 
 from .._ports.waiting import shielded
+from .._wire.file import File
 from ..errors import LoopworkersError
 
 TYPE_CHECKING = False
@@ -24,16 +24,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
-
-
-class File(FileIO):
-    """Without the warning when it is dropped: here that is how it ends."""
-
-    def __init__(self, file: int | str) -> None:
-        super().__init__(file, "r+")
-
-    # In C: a stop of an isolate raises in all Python code, and would leave it open for ever.
-    __del__ = FileIO.close
 
 
 def anonymous_file() -> File:

@@ -12,9 +12,10 @@ import _socket
 
 from .._loop import is_running
 from .._ports.waiting import Deadline
+from .._wire.file import File
 from .._wire.handles import refuse, take
 from .._wire.values import travellers
-from .guard import File, Guard, anonymous_file
+from .guard import Guard, anonymous_file
 from .sockets import PEEK, Socket, at_end, get, pair, put, wait_readable
 
 TYPE_CHECKING = False

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+from .file import File
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,20 +22,26 @@ if TYPE_CHECKING:
 SIZE = 64 * 1024 * 1024
 
 
-def create() -> int | None:
-    """A descriptor of new shared memory, sparse: no memory is used yet. None if unsupported."""
+def create() -> Slab | None:
+    """New shared memory, sparse: nothing is used yet. None where the system has no memfd."""
     if not hasattr(os, "memfd_create"):
         return None
-    fd = os.memfd_create("loopworkers", os.MFD_CLOEXEC)
-    os.ftruncate(fd, SIZE)
-    return fd
+    file = File(os.memfd_create("loopworkers", os.MFD_CLOEXEC))
+    file.truncate(SIZE)
+    return Slab(file.fileno(), file)
 
 
 class Slab:
-    """The mapping of a slab's descriptor in this process; mapped at first use."""
+    """The mapping of a slab's descriptor in this process; mapped at first use.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        fd: its descriptor.
+        file: what closes the descriptor; None where that is somebody else's, as in a worker.
+    """
+
+    def __init__(self, fd: int, file: File | None = None) -> None:
         self.fd = fd
+        self._file = file
         self._map: Any = None
         self.dirty = False
 
@@ -76,4 +84,5 @@ class Slab:
             except BufferError:
                 pass  # the traceback of a failed unpickling holds a view: it goes with that
             self._map = None
-        os.close(self.fd)
+        if self._file is not None:
+            self._file.close()

@@ -39,7 +39,6 @@ from .._wire.frames import (
     unpack_packet,
 )
 from .._wire.slab import SIZE as SLAB_SIZE
-from .._wire.slab import Slab
 from .._wire.slab import create as create_slab
 from .._wire.values import decode
 from .channel import KEEPS_PACKETS, Channel
@@ -105,8 +104,7 @@ class Worker(ABC):
         self.setup_error: Exception | None = None
         self.exit_request: Exit | None = None
         self._listener = listener
-        fd = create_slab() if self.uses_slab else None
-        self._slab = Slab(fd) if fd is not None else None
+        self._slab = create_slab() if self.uses_slab else None
         try:
             self._channel = Channel(loop, self._on_frames, self._on_end)
         except OSError:  # no descriptors left

@@ -22,6 +22,8 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import _interpreters
+
 if TYPE_CHECKING:
     from .isolate import IsolateWorker
 
@@ -63,7 +65,17 @@ def stop_all(workers: list[IsolateWorker]) -> bool:
 
 def _at_exit() -> None:
     workers = list(_alive)
-    if not workers or stop_all(workers):
+    if not workers:
+        return
+    if stop_all(workers):
+        for worker in workers:
+            worker.let_go()
+        return
+    if _interpreters.get_current() != _interpreters.get_main():
+        # Not ours to end the process. To leave one behind would crash it, so this isolate is
+        # stuck as well: the one that has started it writes it off.
+        for worker in workers:
+            worker.wait_finished(-1)
         return
     # The handlers registered before this one have not run yet; they are not run twice.
     atexit.unregister(_at_exit)

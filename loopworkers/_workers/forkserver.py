@@ -5,16 +5,20 @@ See `loopworkers._child.forkserver` for the other side.
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
 import sys
+from _thread import get_ident
 from array import array
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from .._child.forkserver import REQUEST
+from .._ports import waiting
+from .._ports.waiting import shielded
 from .._wire.values import dumps
 
 if TYPE_CHECKING:
@@ -41,14 +45,19 @@ class ForkServer:
         # The package itself must be found before the parent's path is known to be whole.
         path = [*sys.path, _ROOT] if _ROOT not in sys.path else sys.path
         boot = _BOOT.format(path=path, fd=theirs.fileno(), preload=list(preload))
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, *_interpreter_flags(), "-c", boot],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # A process group of its own: Ctrl-C in a terminal goes to the parent alone.
-                process_group=0,
-            )
+        shielded.add(get_ident())
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, *_interpreter_flags(), "-c", boot],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    # A process group of its own: Ctrl-C in a terminal goes to the parent alone.
+                    process_group=0,
+                )
+            _unreaped[self] = None
+        finally:
+            shielded.discard(get_ident())
 
     def start_worker(
         self,
@@ -94,6 +103,7 @@ class ForkServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        _unreaped.pop(self, None)
 
     def forget(self) -> None:
         """In a forked child: the server is the parent's, only the descriptor is ours."""
@@ -118,6 +128,8 @@ def _standard_streams(others: dict[str, int]) -> list[int]:
     return copies
 
 
+# Also those whose `close` was interrupted.
+_unreaped: dict[ForkServer, None] = {}
 _servers: dict[tuple[str, ...], tuple[ForkServer, int]] = {}
 _lock = Lock()
 
@@ -165,10 +177,19 @@ def start_worker(
 def _forget_all() -> None:
     global _lock
     _lock = Lock()
-    for server, _ in _servers.values():
+    for server in _unreaped:
         server.forget()
+    _unreaped.clear()
     _servers.clear()
+
+
+def _close_all() -> None:
+    for server in list(_unreaped):
+        server.close()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
+if waiting.alarm is not None:
+    # An isolate that is stopped may not have left its pools; nobody else would reap its children.
+    atexit.register(_close_all)

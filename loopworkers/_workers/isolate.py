@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._child.stop import HARD, SOFT
+from .._ports.waiting import shielded
 from .._wire.frames import CALL, LENT, ProtocolError, pack
 from ..errors import WorkerStuck
 from . import exit_guard
@@ -97,6 +98,9 @@ class IsolateWorker(Worker):
     # --- on the host thread ------------------------------------------------------------------
 
     def _host(self) -> None:
+        # In an isolate that is being stopped, this one must still be waited for and destroyed.
+        thread = _thread.get_ident()
+        shielded.add(thread)
         import _interpreters
 
         self._why: str | None = None
@@ -124,6 +128,9 @@ class IsolateWorker(Worker):
             self._hosts.shutdown(socket.SHUT_RDWR)  # tells the loop
             self._hosts.close()
             self._finished.release()
+            shielded.discard(thread)
+
+    shielded.add(_host.__code__)  # for the instructions before it has shielded its thread
 
     # --- on the loop -------------------------------------------------------------------------
 
@@ -210,8 +217,12 @@ class IsolateWorker(Worker):
         self.gone = True
         if exit_guard.stop_all([self]):
             exit_guard.discard(self)
-            self._destroy_queue()
-            self._control.close()
-            self._channel.abandon()
-            if self._slab is not None:
-                self._slab.close()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """What the loop would have done at the end."""
+        self._destroy_queue()
+        self._control.close()
+        self._channel.abandon()
+        if self._slab is not None:
+            self._slab.close()

@@ -148,6 +148,9 @@ async def async_generator(port: Any) -> Any:
 
 async def test_a_worker_that_ends_before_it_runs_is_an_error() -> None:
     with pytest.raises(WorkerDied):
+        async with Worker(targets.echo, targets.Exits()) as worker:
+            await worker.wait()
+    with pytest.raises((WorkerDied, MemoryError)):  # how far it gets is Python's affair
         async with Worker(targets.echo, limits={"memory": 1}) as worker:
             await worker.wait()
 
@@ -416,6 +419,20 @@ async def test_terminate_ends_nested_workers_too(own_memory: Any, inner_kind: An
         await worker.terminate()
         if inner_kind == "process":
             await eventually(lambda: not inner.is_running() or inner.status() == "zombie")
+
+
+@no_isolates
+@pytest.mark.parametrize("inner_kind", ["process", "isolate"])
+async def test_nested_workers_end_where_the_outer_one_swallows_every_exception(
+    inner_kind: Any,
+) -> None:
+    start = targets.start_another_and_swallow
+    for _ in range(5):
+        async with Worker(start, inner_kind, kind="isolate") as worker:
+            await pid_of(worker)
+            await worker.terminate()
+            assert await worker.wait() == 1
+    # That nothing of the inner one is left is seen after every test.
 
 
 # --- figures -------------------------------------------------------------------------------------
