@@ -13,6 +13,8 @@ first call, and need none of them. Layers, each of which imports only from those
     _child              the worker's side
     _workers            one worker as the loop sees it: channel, process, isolate, thread
     _call, _settle, _dispatch, _pool, ...    calls, their placing and their ends
+    _cluster            listening sockets shared among workers
+    _serve, _cli        the command line
 """
 
 from __future__ import annotations
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
     from ._broadcast import Broadcast as Broadcast
     from ._child.reports import report_progress as report_progress
     from ._child.resident import current_worker as current_worker
+    from ._cluster.cluster import Cluster as Cluster
+    from ._cluster.events import ClusterEvent as ClusterEvent
+    from ._cluster.events import ClusterStopped as ClusterStopped
+    from ._cluster.events import EventStream as EventStream
+    from ._cluster.events import WorkerDraining as WorkerDraining
+    from ._cluster.events import WorkerExited as WorkerExited
+    from ._cluster.events import WorkerKilled as WorkerKilled
+    from ._cluster.events import WorkerReady as WorkerReady
+    from ._cluster.events import WorkerRestarting as WorkerRestarting
+    from ._cluster.events import WorkerStarted as WorkerStarted
+    from ._cluster.member import Member as Member
+    from ._cluster.member import Stopping as Stopping
+    from ._cluster.options import Recycle as Recycle
+    from ._cluster.options import Restart as Restart
+    from ._cluster.worker import ClusterWorker as ClusterWorker
     from ._executor import WorkerExecutor as WorkerExecutor
     from ._loop.future import Progress as Progress
     from ._loop.future import WorkerFuture as WorkerFuture
@@ -44,6 +61,7 @@ if TYPE_CHECKING:
     from ._worker import Utilization as Utilization
     from ._worker import Worker as Worker
     from .errors import CallTimeout as CallTimeout
+    from .errors import ClusterFailed as ClusterFailed
     from .errors import HandlerFailed as HandlerFailed
     from .errors import IsolateUnsupported as IsolateUnsupported
     from .errors import LoopworkersError as LoopworkersError
@@ -65,10 +83,17 @@ _MODULES = {
     "BlockingPort": "_ports.port",
     "Broadcast": "_broadcast",
     "CallTimeout": "errors",
+    "Cluster": "_cluster.cluster",
+    "ClusterEvent": "_cluster.events",
+    "ClusterFailed": "errors",
+    "ClusterStopped": "_cluster.events",
+    "ClusterWorker": "_cluster.worker",
+    "EventStream": "_cluster.events",
     "HandlerFailed": "errors",
     "IsolateUnsupported": "errors",
     "LoopDelay": "_loop_delay",
     "LoopworkersError": "errors",
+    "Member": "_cluster.member",
     "MessagePort": "_ports.port",
     "NoHandler": "errors",
     "NotTransferable": "errors",
@@ -78,20 +103,29 @@ _MODULES = {
     "PoolStats": "_stats",
     "PortClosed": "errors",
     "Progress": "_loop.future",
+    "Recycle": "_cluster.options",
     "RemoteError": "errors",
     "RequestError": "errors",
     "RequestTimeout": "errors",
     "RequestToSelf": "errors",
+    "Restart": "_cluster.options",
     "SharedBuffer": "_shared.buffer",
     "SharedEvent": "_shared.event",
     "SharedLock": "_shared.lock",
+    "Stopping": "_cluster.member",
     "UnknownWorker": "errors",
     "Utilization": "_worker",
     "Worker": "_worker",
     "WorkerDied": "errors",
+    "WorkerDraining": "_cluster.events",
     "WorkerExecutor": "_executor",
+    "WorkerExited": "_cluster.events",
     "WorkerFuture": "_loop.future",
+    "WorkerKilled": "_cluster.events",
     "WorkerPool": "_pool",
+    "WorkerReady": "_cluster.events",
+    "WorkerRestarting": "_cluster.events",
+    "WorkerStarted": "_cluster.events",
     "WorkerStuck": "errors",
     "channel": "_ports.port",
     "current_pool": "_run",

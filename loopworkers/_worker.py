@@ -365,7 +365,7 @@ class Worker(Listener):
         unregister(self._loop, self)
         self._close_write_ends()
         self._post.close()
-        if not exit.stuck:
+        if not (exit.stuck and self.kind == "thread"):  # that one goes on writing to this object
             self._clock.close()
         self._online.set()
         self._ended.set()
@@ -429,6 +429,11 @@ class Worker(Listener):
         return self._state == "running"
 
     @property
+    def pid(self) -> int | None:
+        """Of a process that has started; else None."""
+        return getattr(self._host, "pid", None) if self._state == "running" else None
+
+    @property
     def exitcode(self) -> int | None:
         """See `wait`; None before the end."""
         exit = self._exit
@@ -484,8 +489,7 @@ class Worker(Listener):
             raise LoopworkersError(
                 f'the memory of one {self.kind} cannot be measured; use kind="process"'
             )
-        pid: int | None = getattr(self._host, "pid", None)
-        return resident_memory(pid) if pid is not None else 0
+        return resident_memory(self.pid) if self.pid is not None else 0
 
 
 def _check(

@@ -139,6 +139,10 @@ class PortClosed(LoopworkersError):
     """The port, or the worker at its other end, is closed."""
 
 
+class ClusterFailed(LoopworkersError):
+    """A worker of a `Cluster` could not be started; ``__cause__`` is what it raised, if it did."""
+
+
 class RequestError(LoopworkersError):
     """A `request` got no answer; raised itself when the worker ended before it answered."""
 

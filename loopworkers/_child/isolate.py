@@ -9,7 +9,10 @@
 from __future__ import annotations
 
 import _socket
+import gc
 import sys
+from itertools import compress
+from types import CoroutineType, GeneratorType
 
 from .._wire.slab import Slab
 from .link import Link
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+_SUSPENDED = frozenset((CoroutineType, GeneratorType))
+
+
 def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: int) -> None:
     """Be a worker on these descriptors. Nothing is raised out of here."""
     stopper = Stopper(control, run.__code__)
@@ -30,6 +36,16 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
         _wait_for_threads()
     except BaseException:  # told to stop; the loop has answered for it
         pass
+    if stopper.stopping:
+        # Destroying what is suspended resumes it, and it may go on for ever. Here that is stopped.
+        # Found by C code alone: every instruction here costs a call of what looks whether to stop it.
+        everything = gc.get_objects()
+        for each in compress(everything, map(_SUSPENDED.__contains__, map(type, everything))):
+            try:
+                each.close()
+            except BaseException:
+                pass
+        each = everything = None
     stopper.unwound = True
     if stopper.stopping:
         # Among them is the one that ends the isolates which this one has started.

@@ -208,10 +208,16 @@ class IsolateWorker(Worker):
         self._channel.end_calls()  # as in stop()
 
     def wait_finished(self, timeout: float) -> bool:
-        if not self._finished.acquire(timeout=timeout):
-            return False
-        self._finished.release()
-        return True
+        # Interrupted in between, in an isolate that is being stopped, nobody else would get it.
+        thread = _thread.get_ident()
+        shielded.add(thread)
+        try:
+            if not self._finished.acquire(timeout=timeout):
+                return False
+            self._finished.release()
+            return True
+        finally:
+            shielded.discard(thread)
 
     def kill_now(self) -> None:
         self.gone = True

@@ -220,6 +220,15 @@ async def idle_on_a_loop(port: Any) -> None:
     await asyncio.sleep(3600)
 
 
+async def swallow_on_a_loop(port: Any) -> None:
+    await port.send(os.getpid())
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except BaseException:
+            pass
+
+
 def ignore_sigterm(port: Any) -> None:
     import signal
 

@@ -301,6 +301,7 @@ ENDS = [
     targets.block_in_receive,
     targets.block_in_send,
     targets.idle_on_a_loop,
+    targets.swallow_on_a_loop,
 ]
 
 

@@ -1,0 +1,1 @@
+"""`Cluster`: listening sockets shared among workers, and what keeps those workers going."""

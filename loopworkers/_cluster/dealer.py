@@ -1,0 +1,155 @@
+"""Accepts connections in the primary and deals them to workers.
+
+The primary reads nothing of a connection: it accepts, chooses and passes on, a few system calls
+each. What no worker has room for stays in the kernel's queue of the listening socket.
+"""
+
+from __future__ import annotations
+
+import logging
+from errno import EMFILE, ENFILE
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+    from .._loop import Loop, Timer
+    from .handover import Handover
+    from .policies import Choose
+    from .worker import ClusterWorker
+
+_logger = logging.getLogger("loopworkers")
+
+# Connections accepted in one turn of the loop, so that it does other things as well.
+_BURST = 64
+# How long a worker may leave a connection untaken while others could. An idle one takes it within
+# a millisecond; one that computes is late by as long as that lasts.
+_PATIENCE = 0.02
+# Before it is tried again where the primary has no descriptor left to accept with.
+_NO_DESCRIPTOR_PAUSE = 0.1
+
+
+class Dealer:
+    """Of one cluster; used from its loop."""
+
+    def __init__(
+        self, loop: Loop, listeners: list[socket.socket], choose: Choose, *, may_move: bool
+    ) -> None:
+        self._loop = loop
+        self._listeners = listeners
+        self._choose = choose
+        # Whether a connection may go to another worker than it was dealt to, if that is late.
+        self._may_move = may_move
+        self._workers: dict[ClusterWorker, int] = {}  # and what it had taken at the last look
+        self._accepting = False
+        self._undealt: list[tuple[int, socket.socket, Any]] = []
+        self._watch: Timer | None = None
+
+    # --- who there is ----------------------------------------------------------------------
+
+    def add(self, worker: ClusterWorker) -> None:
+        """It is ready."""
+        self._workers[worker] = 0
+        for handover in worker.handovers:
+            self._loop.add_reader(handover.fileno(), partial(self._on_told, handover))
+        self.go_on()
+
+    def remove(self, worker: ClusterWorker) -> None:
+        """It gets no more, and what it has not taken is dealt to others."""
+        if self._workers.pop(worker, None) is None:
+            return
+        for handover in worker.handovers:
+            self._loop.remove_reader(handover.fileno())
+        self._take_back(worker)
+        if not self._workers:
+            self._pause()
+
+    def close(self) -> None:
+        for worker in list(self._workers):
+            self.remove(worker)
+        self._pause()
+        if self._watch is not None:
+            self._watch.cancel()
+        for _, connection, _ in self._undealt:
+            connection.close()
+        self._undealt.clear()
+
+    # --- dealing ---------------------------------------------------------------------------
+
+    def go_on(self) -> None:
+        """A worker may have room again."""
+        undealt, self._undealt = self._undealt, []
+        for each in undealt:
+            self._deal(*each)
+        if not self._undealt and self._workers and not self._accepting:
+            self._accepting = True
+            for number, listener in enumerate(self._listeners):
+                self._loop.add_reader(listener.fileno(), partial(self._accept, number))
+
+    def _pause(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for listener in self._listeners:
+                self._loop.remove_reader(listener.fileno())
+
+    def _accept(self, number: int) -> None:
+        listener = self._listeners[number]
+        for _ in range(_BURST):
+            if not self._accepting:
+                return
+            try:
+                connection, peer = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in (EMFILE, ENFILE):
+                    _logger.error("cannot accept a connection: %s", error)
+                    self._pause()
+                    self._loop.call_later(_NO_DESCRIPTOR_PAUSE, self.go_on)
+                return
+            self._deal(number, connection, peer)
+
+    def _deal(self, number: int, connection: socket.socket, peer: Any) -> None:
+        worker = self._choose(peer, self._workers)
+        if worker is None or not worker.handovers[number].give(connection, peer):
+            # At most one burst waits here: nothing more is accepted before it is dealt.
+            self._undealt.append((number, connection, peer))
+            self._pause()
+            for each in self._workers:
+                each.ledger.wanted = True
+        self._watch_soon()
+
+    def _on_told(self, handover: Handover) -> None:
+        handover.heard()
+        self.go_on()
+
+    # --- those that are late ---------------------------------------------------------------
+
+    def _watch_soon(self) -> None:
+        if self._watch is None:
+            self._watch = self._loop.call_later(_PATIENCE, self._look)
+
+    def _look(self) -> None:
+        self._watch = None
+        for worker in self._workers:
+            taken = worker.ledger.taken
+            if worker.untaken:
+                self._watch_soon()
+                if taken == self._workers[worker] and not worker.is_late:
+                    self._on_late(worker)
+            self._workers[worker] = taken
+        if self._undealt:
+            self._watch_soon()
+            self.go_on()
+
+    def _on_late(self, worker: ClusterWorker) -> None:
+        if not self._may_move or all(w.is_late for w in self._workers if w is not worker):
+            return
+        worker.find_late()  # until it answers
+        self._take_back(worker)
+
+    def _take_back(self, worker: ClusterWorker) -> None:
+        for number, handover in enumerate(worker.handovers):
+            for connection, peer in handover.take_back():
+                self._deal(number, connection, peer)

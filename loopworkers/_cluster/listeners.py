@@ -1,0 +1,112 @@
+"""The listening sockets of a worker: what asyncio, uvicorn and hypercorn call ``accept`` on."""
+
+from __future__ import annotations
+
+import socket
+from errno import EAGAIN
+from weakref import ref
+
+from .handover import PACKETS, receive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .ledger import Ledger
+
+
+class CountedListener(socket.socket):
+    """A listening socket that counts what it has accepted in the worker's ledger.
+
+    Attributes:
+        on_closed: called whenever a connection has been closed.
+        is_over: set when the worker is to finish. asyncio loses a connection that it accepts in
+            the turn of the loop in which the server is closed, so none is accepted before that.
+    """
+
+    is_over = False
+
+    _ledger: Ledger
+    _open: set[ref[socket.socket]]
+    on_closed: Callable[[], None]
+
+    def count_in(self, ledger: Ledger, on_closed: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._open = set()
+        self.on_closed = on_closed
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self._must_go_on()
+        connection, peer = super().accept()
+        self._count(connection)
+        return connection, peer
+
+    def _must_go_on(self) -> None:
+        if self.is_over and self.gettimeout() == 0:
+            raise BlockingIOError(EAGAIN, "this worker accepts no more connections")
+
+    def _count(self, connection: socket.socket) -> None:
+        self._ledger.took()
+        # Counted as closed when the object goes: servers drop it when they close it, and it is a
+        # plain socket for those that look closely, as trio does.
+        self._open.add(ref(connection, self._gone))
+
+    def _gone(self, connection: ref[socket.socket]) -> None:
+        self._open.discard(connection)
+        self._ledger.closed()
+        self.on_closed()
+
+
+class HandedListener(CountedListener):
+    """Looks like the listening socket from which its connections come."""
+
+    def __init__(self, ends: tuple[socket.socket, int, int, int, Any]) -> None:
+        end, family, type, proto, self._address = ends
+        # The base class hands its own view of these to whoever asks C code.
+        super().__init__(socket.AF_UNIX, PACKETS, 0, end.detach())
+        self._like = socket.AddressFamily(family), socket.SocketKind(type), proto
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return self._like[0]
+
+    @property
+    def type(self) -> socket.SocketKind:
+        return self._like[1]
+
+    @property
+    def proto(self) -> int:
+        return self._like[2]
+
+    def getsockname(self) -> Any:
+        return self._address
+
+    def listen(self, backlog: int = 0, /) -> None:
+        """It does already."""
+
+    def getsockopt(self, level: int, name: int, size: int = 0, /) -> Any:
+        if (level, name) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return 1
+        return super().getsockopt(level, name, size) if size else super().getsockopt(level, name)
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self._must_go_on()
+        fd, peer = receive(self, 0)
+        connection = socket.socket(*self._like, fd)
+        self._count(connection)
+        connection.settimeout(socket.getdefaulttimeout())
+        self._tell_if_wanted()
+        return connection, peer
+
+    def _gone(self, connection: ref[socket.socket]) -> None:
+        super()._gone(connection)
+        self._tell_if_wanted()
+
+    def _tell_if_wanted(self) -> None:
+        if self._ledger.wanted:
+            self._ledger.wanted = False
+            try:
+                self.send(b"t", socket.MSG_DONTWAIT)
+            except OSError:
+                pass  # it is told enough, or gone

@@ -1,0 +1,258 @@
+"""Keeps the places of a cluster filled: starts workers, replaces, retires and buries them."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import anyio
+
+from ..errors import ClusterFailed
+from .events import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerKilled,
+    WorkerReady,
+    WorkerRestarting,
+    WorkerStarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from .._loop import Loop, Timer
+    from .dealer import Dealer
+    from .events import ClusterEvent, Reason
+    from .options import Recycle, Restart
+    from .worker import ClusterWorker
+
+_logger = logging.getLogger("loopworkers")
+
+# How often workers are looked at: their loops asked, their age and memory compared.
+_CHECK_EVERY = 1.0
+# What a worker gets to write its stacks before it is killed.
+_STACKS_PATIENCE = 0.5
+
+
+class Supervisor:
+    """The seats of a cluster and who is in them.
+
+    Attributes:
+        workers: all that live, by id; some of them drain.
+        seats: who serves in each place; None while a successor is waited for.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        make: Callable[[int], ClusterWorker],
+        dealer: Dealer | None,
+        tell: Callable[[ClusterEvent], None],
+        fail: Callable[[ClusterFailed], None],
+        *,
+        restart: Restart,
+        recycle: Recycle | None,
+        start_timeout: float,
+        unresponsive: float | None,
+        grace: float,
+    ) -> None:
+        self.workers: dict[int, ClusterWorker] = {}
+        self.seats: dict[int, ClusterWorker | None] = {}
+        self.ending = False  # nobody is replaced any more
+        self._loop = loop
+        self._make = make
+        self._dealer = dealer
+        self._tell = tell
+        self._fail = fail
+        self._restart = restart
+        self._recycle = recycle
+        self._start_timeout = start_timeout
+        self._unresponsive = unresponsive
+        self._grace = grace
+        self._accidents: dict[int, int] = {}  # in a row, by seat
+        self._failures: dict[int, int] = {}  # the same, of those that never served
+        self._checking: Timer | None = None
+
+    # --- starting --------------------------------------------------------------------------
+
+    def fill(self, seat: int) -> None:
+        """Start a worker in this place, and keep it filled from now on."""
+        self.seats[seat] = self._spawn(seat)
+
+    async def start(self, seat: int) -> ClusterWorker:
+        """A worker that serves, but is in no place yet. Raises ClusterFailed."""
+        worker = self._spawn(seat)
+        try:
+            await worker.settled.wait()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.retire(worker, "asked", 0)
+            raise
+        if worker.state != "ready":
+            raise failure_of(worker)
+        return worker
+
+    async def replace(self, seat: int) -> ClusterWorker | None:
+        """Put a new worker in this place; the one to be retired, if there is one."""
+        worker = await self.start(seat)
+        old, self.seats[seat] = self.seats.get(seat), worker
+        return old
+
+    def _spawn(self, seat: int) -> ClusterWorker:
+        worker = self._make(seat)
+        self.workers[worker.id] = worker
+        self._loop.spawn(partial(self._tend, worker))
+        if self._checking is None:
+            self._check_soon()
+        return worker
+
+    async def _tend(self, worker: ClusterWorker) -> None:
+        """The whole life of one worker."""
+        self._tell(WorkerStarted(worker))
+        try:
+            if not worker.voluntary:  # it may be retired as soon as it is made
+                async with worker.worker, anyio.create_task_group() as group:
+                    group.start_soon(self._hear, worker)
+                    group.start_soon(self._must_settle, worker)
+                    await worker.worker.wait()
+                    group.cancel_scope.cancel()
+        except* Exception as errors:
+            worker.error = worker.error or _first(errors)
+        finally:
+            self._bury(worker)
+
+    async def _hear(self, worker: ClusterWorker) -> None:
+        def on_ready() -> None:
+            self._failures[worker.seat] = 0
+            self._tell(WorkerReady(worker))
+            if self._dealer is not None and not worker.voluntary:
+                self._dealer.add(worker)
+
+        def on_punctual() -> None:
+            if self._dealer is not None:
+                self._dealer.go_on()
+
+        await worker.hear(on_ready, on_punctual)
+
+    async def _must_settle(self, worker: ClusterWorker) -> None:
+        with anyio.move_on_after(self._start_timeout):
+            await worker.settled.wait()
+            return
+        worker.error = TimeoutError(
+            f"{worker!r} did not call member.ready() within {self._start_timeout} seconds"
+        )
+        await self._kill(worker, "start_timeout")
+
+    # --- ending ----------------------------------------------------------------------------
+
+    async def retire(self, worker: ClusterWorker, reason: Reason, grace: float) -> None:
+        """Ask a worker to finish; end it by force after ``grace`` seconds."""
+        if worker.state == "ended":
+            return
+        worker.voluntary = True
+        if self._dealer is not None:
+            self._dealer.remove(worker)
+        self._tell(WorkerDraining(worker, reason))
+        if worker.state == "starting":
+            await worker.worker.terminate()
+        else:
+            worker.state = "draining"
+            worker.ask("drain")
+        with anyio.move_on_after(grace):
+            await worker.ended.wait()
+            return
+        await self._kill(worker, "grace")
+
+    async def kill(self, worker: ClusterWorker) -> None:
+        self._tell(WorkerKilled(worker, "asked"))
+        await worker.worker.terminate()
+        await worker.ended.wait()
+
+    async def _kill(
+        self, worker: ClusterWorker, reason: Literal["grace", "unresponsive", "start_timeout"]
+    ) -> None:
+        """By force, with a word on what it was doing."""
+        self._tell(WorkerKilled(worker, reason))
+        _logger.error("%r is killed (%s); its stacks follow on its stderr", worker, reason)
+        await worker.write_stacks(_STACKS_PATIENCE)
+        await worker.worker.terminate()
+        await worker.ended.wait()
+
+    def _bury(self, worker: ClusterWorker) -> None:
+        if self._dealer is not None:
+            self._dealer.remove(worker)
+        worker.end()
+        del self.workers[worker.id]
+        code = worker.exitcode
+        self._tell(
+            WorkerExited(worker, 0 if code is None else code, worker.voluntary, worker.error)
+        )
+        if self.ending or self.seats.get(worker.seat) is not worker:
+            return
+        self.seats[worker.seat] = None
+        seat = worker.seat
+        if worker.ready_at is None:
+            failures = self._failures[seat] = self._failures.get(seat, -1) + 1
+            # A seat that nobody has served in yet, or that nobody can serve in any more.
+            if failures == 0 or failures >= self._restart.failures:
+                self._fail(failure_of(worker))
+                return
+        elif monotonic() - worker.ready_at >= self._restart.stable:
+            self._accidents[seat] = 0
+        self._accidents[seat] = self._accidents.get(seat, 0) + 1
+        delay = self._restart.delay_after(self._accidents[seat])
+        self._tell(WorkerRestarting(worker, delay))
+        self._loop.call_later(delay, partial(self._fill_again, seat))
+
+    def _fill_again(self, seat: int) -> None:
+        if not self.ending and seat in self.seats and self.seats[seat] is None:
+            self.fill(seat)
+
+    # --- those that live -------------------------------------------------------------------
+
+    def _check_soon(self) -> None:
+        self._checking = self._loop.call_later(_CHECK_EVERY, self._check)
+
+    def _check(self) -> None:
+        if self.ending:
+            return
+        self._check_soon()
+        for worker in list(self.workers.values()):
+            if worker.state == "ready":
+                worker.ping()
+                if self._unresponsive is not None and worker.loop_delay > self._unresponsive:
+                    worker.state = "draining"
+                    self._loop.spawn(partial(self._kill, worker, "unresponsive"))
+                elif self._recycle is not None and not worker.is_recycled:
+                    self._loop.spawn(partial(self._recycle_if_due, worker, self._recycle))
+
+    async def _recycle_if_due(self, worker: ClusterWorker, recycle: Recycle) -> None:
+        reason = await recycle.due(worker)
+        if reason is None or worker.is_recycled or self.seats.get(worker.seat) is not worker:
+            return
+        worker.is_recycled = True
+        try:
+            old = await self.replace(worker.seat)
+        except ClusterFailed as error:
+            _logger.error("%r goes on: %s", worker, error)
+            worker.is_recycled = False
+            return
+        if old is not None:
+            await self.retire(old, reason, self._grace)
+
+
+def failure_of(worker: ClusterWorker) -> ClusterFailed:
+    """What is raised for a worker that has never served."""
+    code = worker.exitcode
+    what = f"raised {worker.error!r}" if worker.error is not None else f"ended with code {code}"
+    failure = ClusterFailed(f"a worker of the cluster {what} before it called member.ready()")
+    failure.__cause__ = worker.error
+    return failure
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,101 @@
+"""uvloop's loop, for listeners from which connections are handed over.
+
+uvloop accepts in C and needs the kernel's listening socket; asyncio calls ``accept``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from .listeners import HandedListener
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+# As many connections in one turn of the loop.
+_BURST = 64
+
+
+class _Loop(uvloop.Loop):
+    async def create_server(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
+        listener = options.get("sock")
+        if not isinstance(listener, HandedListener):
+            return await super().create_server(protocol_factory, *args, **options)
+        server = _Server(self, listener, protocol_factory, options.get("ssl"))
+        if options.get("start_serving", True):
+            await server.start_serving()
+        return server
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    return _Loop()
+
+
+class _Server(asyncio.AbstractServer):
+    def __init__(
+        self, loop: _Loop, listener: HandedListener, factory: Callable[[], Any], ssl: Any
+    ) -> None:
+        listener.setblocking(False)
+        self._loop = loop
+        self._listener: HandedListener | None = listener
+        self._factory = factory
+        self._ssl = ssl
+        self._serving = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return () if self._listener is None else (self._listener,)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def is_serving(self) -> bool:
+        return self._serving
+
+    async def start_serving(self) -> None:
+        if self._listener is not None and not self._serving:
+            self._serving = True
+            self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    async def serve_forever(self) -> None:
+        await self.start_serving()
+        try:
+            await self._loop.create_future()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            if self._serving:
+                self._loop.remove_reader(listener.fileno())
+                self._serving = False
+            listener.close()
+
+    async def wait_closed(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _accept(self) -> None:
+        for _ in range(_BURST):
+            if self._listener is None:
+                return
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            connection.setblocking(False)
+            task = self._loop.create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, connection, ssl=self._ssl)
+        except OSError:
+            connection.close()  # gone already, or a failed handshake

@@ -1,0 +1,200 @@
+"""One worker of a `Cluster`, as the primary sees it."""
+
+from __future__ import annotations
+
+from random import random
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from .._ports.port import channel
+from .._worker import Worker
+from ..errors import PortClosed
+from . import member
+from .handover import Handover
+from .ledger import Ledger
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from .._worker import Utilization
+
+
+class ClusterWorker:
+    """A worker of a cluster; made by the cluster alone.
+
+    Attributes:
+        id: its number, never used again.
+        seat: which of the cluster's places it fills, from 0 on; its successor has the same.
+        state: "starting", "ready", "draining" or "ended".
+        voluntary: whether the cluster asked it to finish.
+    """
+
+    def __init__(
+        self,
+        seat: int,
+        target: Callable[..., Any],
+        args: tuple[Any, ...],
+        *,
+        kind: Literal["process", "isolate"],
+        name: str,
+        env: dict[str, str] | None,
+        backend: str,
+        listeners: Sequence[tuple[socket.socket, bool]],
+    ) -> None:
+        self.seat = seat
+        self.kind: Literal["process", "isolate"] = kind
+        self.state: Literal["starting", "ready", "draining", "ended"] = "starting"
+        self.voluntary = False
+        self.is_late = False
+        self.is_recycled = False
+        self.luck = random()  # see `Recycle.jitter`
+        self.ledger = Ledger()
+        self.handovers: list[Handover] = []
+        self.error: Exception | None = None
+        self.started_at = monotonic()
+        self.ready_at: float | None = None
+        self.settled = anyio.Event()  # whether it serves
+        self.ended = anyio.Event()
+        self._control, theirs = channel()
+        self._wrote_stacks = anyio.Event()
+        self._pinged_at: float | None = None
+        self._loop_delay = 0.0
+        sockets: list[Any] = []
+        for listener, is_handed_over in listeners:
+            if is_handed_over:
+                self.handovers.append(Handover(listener))
+                sockets.append(self.handovers[-1].ends_for_worker())
+            else:
+                sockets.append(listener.dup())
+        self.worker = Worker(
+            member.run,
+            target,
+            args,
+            backend,
+            sockets,
+            theirs,
+            self.ledger,
+            kind=kind,
+            name=name,
+            env=env,
+        )
+        self.id = self.worker.id
+
+    def __repr__(self) -> str:
+        return f"<ClusterWorker {self.id} in seat {self.seat}, {self.kind}, {self.state}>"
+
+    # --- messages --------------------------------------------------------------------------
+
+    async def send(self, value: Any, *, transfer: Sequence[Any] = ()) -> None:
+        """Send a message to its `Member.port`; see `Worker.send`."""
+        await self.worker.send(value, transfer=transfer)
+
+    async def receive(self, timeout: float | None = None) -> Any:
+        """The next message from its `Member.port`; see `Worker.receive`."""
+        return await self.worker.receive(timeout)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self.worker.__aiter__()
+
+    # --- figures ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.worker.name
+
+    @property
+    def pid(self) -> int | None:
+        """Of a process that has started; else None."""
+        return self.worker.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """As `Worker.exitcode`; None before its end."""
+        return self.worker.exitcode
+
+    @property
+    def connections(self) -> int:
+        """Open connections, of those that were handed over to it."""
+        return self.ledger.open
+
+    @property
+    def untaken(self) -> int:
+        """Connections handed over to it that it has not accepted yet."""
+        return sum(handover.given for handover in self.handovers) - self.ledger.taken
+
+    @property
+    def requests(self) -> int:
+        """What it has told by `Member.served`, else the connections it has accepted."""
+        return self.ledger.served or self.ledger.taken
+
+    @property
+    def loop_delay(self) -> float:
+        """Seconds by which its event loop answered late when it was last asked, or is late now."""
+        if self._pinged_at is not None:
+            return max(self._loop_delay, monotonic() - self._pinged_at)
+        return self._loop_delay
+
+    def utilization(self, since: Utilization | None = None) -> Utilization:
+        """See `Worker.utilization`."""
+        return self.worker.utilization(since)
+
+    async def memory(self) -> int:
+        """See `Worker.memory`."""
+        return await self.worker.memory()
+
+    async def cpu_time(self) -> float:
+        """See `Worker.cpu_time`."""
+        return await self.worker.cpu_time()
+
+    # --- what the cluster asks of it -------------------------------------------------------
+
+    def ask(self, what: str) -> None:
+        try:
+            self._control._send_now(what, ())
+        except PortClosed:
+            pass  # it is about to end
+
+    def ping(self) -> None:
+        if self._pinged_at is None and self.state != "ended":
+            self._pinged_at = monotonic()
+            self.ask("ping")
+
+    def find_late(self) -> None:
+        """It gets connections after all others until its loop answers."""
+        self.is_late = True
+        self.ping()
+
+    async def hear(self, on_ready: Callable[[], None], on_punctual: Callable[[], None]) -> None:
+        """Listen to what it tells of itself, to its end."""
+        async for (what,) in self._control:
+            if what == "ready" and self.state == "starting":
+                self.state = "ready"
+                self.ready_at = monotonic()
+                self.settled.set()
+                on_ready()
+            elif what == "pong" and self._pinged_at is not None:
+                self._loop_delay = monotonic() - self._pinged_at
+                self._pinged_at = None
+                if self.is_late:
+                    self.is_late = False
+                    on_punctual()
+            elif what == "stacks":
+                self._wrote_stacks.set()
+
+    async def write_stacks(self, patience: float) -> None:
+        """Have it write the stacks of its threads to its stderr, if it still can."""
+        self.ask("stacks")
+        with anyio.move_on_after(patience):
+            await self._wrote_stacks.wait()
+
+    def end(self) -> None:
+        self.state = "ended"
+        self.settled.set()
+        self.ended.set()
+        self._control.close()
+        for handover in self.handovers:
+            handover.close()
+        self.ledger.close()

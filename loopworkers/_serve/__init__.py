@@ -1,0 +1,1 @@
+"""`loopworkers serve`: an ASGI application in the workers of a `Cluster`."""

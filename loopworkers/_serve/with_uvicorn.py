@@ -1,0 +1,82 @@
+"""Serves an application by uvicorn, inside a worker."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import uvicorn
+
+from .application import ApplicationError
+
+if TYPE_CHECKING:
+    from .._cluster.member import Member
+    from .application import Watched
+
+# Clients that send one request after the other are told to close with a response; what has been
+# silent for so long is closed without one.
+_LINGER = 0.5
+# What has connected gets so long to send its first request.
+_FIRST_REQUEST = 2.0
+# uvicorn has no event for this, and looks ten times a second itself.
+_LOOK_EVERY = 0.02
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, member: Member) -> None:
+        super().__init__(config)
+        self._member = member
+
+    def capture_signals(self) -> Any:
+        return nullcontext()  # the primary hears them
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        await self._member.ready()
+
+    async def drain(self) -> None:
+        """Let connections end, where uvicorn would close those whose request is on its way."""
+        await self._member.stopping.wait()
+        if self.started:
+            for server in self.servers:
+                server.close()
+            await self._let_finish()
+        self.should_exit = True
+
+    async def _let_finish(self) -> None:
+        # What was just accepted is not among its connections yet.
+        await anyio.sleep(_LOOK_EVERY)
+        connections = self.server_state.connections
+        with anyio.move_on_after(_LINGER):
+            while connections:  # noqa: ASYNC110
+                await anyio.sleep(_LOOK_EVERY)
+        with anyio.move_on_after(_FIRST_REQUEST - _LINGER):
+            while any(getattr(each, "cycle", self) is None for each in connections):  # noqa: ASYNC110
+                await anyio.sleep(_LOOK_EVERY)
+
+
+async def serve(member: Member, app: Watched, options: dict[str, Any]) -> None:
+    """Returns when the worker was asked to finish and has."""
+    config = uvicorn.Config(
+        app,
+        lifespan=options["lifespan"],
+        http=options["http"],
+        access_log=options["access_log"],
+        log_config=None,
+        proxy_headers=options["proxy_headers"],
+        forwarded_allow_ips=options["forwarded_allow_ips"],
+        root_path=options["root_path"],
+        timeout_keep_alive=options["keep_alive"],
+        ssl_certfile=options["certfile"],
+        ssl_keyfile=options["keyfile"],
+        backlog=options["backlog"],
+    )
+    server = _Server(config, member)
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.drain)
+        try:
+            await server.serve(sockets=member.listeners)
+        except SystemExit:  # how it tells that the application did not start
+            raise app.error or ApplicationError("the application's start-up failed") from None
+        group.cancel_scope.cancel()
