@@ -1,0 +1,1 @@
+"""Servers of several workers, whose listening sockets one primary process opens."""
