@@ -13,6 +13,7 @@ first call, and need none of them. Layers, each of which imports only from those
     _child              the worker's side
     _workers            one worker as the loop sees it: channel, process, isolate, thread
     _call, _settle, _dispatch, _pool, ...    calls, their placing and their ends
+    _cli                the commands
 """
 
 from __future__ import annotations
