@@ -23,6 +23,7 @@ from .stop import Stopper
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 
 _SUSPENDED = frozenset((CoroutineType, GeneratorType))
@@ -38,14 +39,15 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
         pass
     if stopper.stopping:
         # Destroying what is suspended resumes it, and it may go on for ever. Here that is stopped.
-        # Found by C code alone: every instruction here costs a call of what looks whether to stop it.
+        # Found by C code alone: each instruction here costs a call of what may have to stop it.
+        each: Any = None
         everything = gc.get_objects()
         for each in compress(everything, map(_SUSPENDED.__contains__, map(type, everything))):
             try:
                 each.close()
             except BaseException:
                 pass
-        each = everything = None
+        del each, everything
     stopper.unwound = True
     if stopper.stopping:
         # Among them is the one that ends the isolates which this one has started.

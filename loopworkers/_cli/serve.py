@@ -1,4 +1,4 @@
-"""The arguments of `loopworkers serve`."""
+"""Serve an ASGI application by several workers that share its listening sockets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import os
 import sys
 
 from .._cluster.options import Recycle
-
-HELP = "serve an ASGI application by several workers that share its sockets"
-
 
 # What the worker's side reads of them.
 _FOR_WORKERS = (

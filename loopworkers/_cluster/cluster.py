@@ -376,8 +376,9 @@ class Cluster:
         own = self._own_sockets.get(seat)
         if own is None:
             # Kept here as well: what the kernel has queued for a worker that dies is for its
-            # successor.
-            own = self._own_sockets[seat] = [bound.again() for bound in self._bound]
+            # successor. The first seat has those that were bound first, which get their share too.
+            own = [b.socket if seat == 0 else b.again() for b in self._bound]
+            self._own_sockets[seat] = own
         return [(each, False) for each in own]
 
 

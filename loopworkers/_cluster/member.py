@@ -227,10 +227,10 @@ def _listener(what: Any) -> socket.socket:
     """From what the primary has sent: a socket, or the end of a hand-over."""
     import socket
 
-    if isinstance(what, tuple):
+    if not isinstance(what, socket.socket):
         return HandedListener(what)
     if what.type != socket.SOCK_STREAM:
-        return what  # type: ignore[no-any-return]
+        return what
     return CountedListener(what.family, what.type, what.proto, what.detach())
 
 

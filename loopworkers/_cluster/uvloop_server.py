@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import uvloop
 
@@ -46,6 +47,7 @@ class _Server(asyncio.AbstractServer):
         self._ssl = ssl
         self._serving = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._transports: WeakSet[Any] = WeakSet()
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -77,6 +79,14 @@ class _Server(asyncio.AbstractServer):
                 self._serving = False
             listener.close()
 
+    def close_clients(self) -> None:
+        for transport in list(self._transports):
+            transport.close()
+
+    def abort_clients(self) -> None:
+        for transport in list(self._transports):
+            transport.abort()
+
     async def wait_closed(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -96,6 +106,9 @@ class _Server(asyncio.AbstractServer):
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._factory, connection, ssl=self._ssl)
+            transport, _ = await self._loop.connect_accepted_socket(
+                self._factory, connection, ssl=self._ssl
+            )
+            self._transports.add(transport)
         except OSError:
             connection.close()  # gone already, or a failed handshake

@@ -101,7 +101,7 @@ _SIGNALS = [
 ]
 
 
-async def _obey(cluster: Cluster, signals: Any, start: Callable[..., None]) -> None:
+async def _obey(cluster: Cluster, signals: Any, start: Callable[..., object]) -> None:
     stops = 0
     async for number in signals:
         name = signal.Signals(number).name

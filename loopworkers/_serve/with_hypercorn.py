@@ -40,7 +40,8 @@ async def serve(member: Member, app: Watched, options: dict[str, Any]) -> None:
         await member.stopping.wait()
 
     try:
-        wrapped = ASGIWrapper(app)
+        as_hypercorn_calls_it: Any = app
+        wrapped = ASGIWrapper(as_hypercorn_calls_it)
         await worker_serve(wrapped, config, sockets=sockets, shutdown_trigger=until_stopping)
     except LifespanFailureError:
         raise app.error or ApplicationError("the application's start-up failed") from None

@@ -1,0 +1,1 @@
+"""The commands of ``loopworkers`` and ``python -m loopworkers``."""
