@@ -16,7 +16,7 @@ SOURCE = Path(loopworkers.__file__)
 ROOT = SOURCE.parents[1]
 
 
-CONSTANTS = {"PIPE"}
+CONSTANTS = {"PIPE", "ClusterEvent"}
 ALIASES = {"BlockingPort": "MessagePort"}  # for type checkers they are two
 
 

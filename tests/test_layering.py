@@ -29,7 +29,19 @@ STDLIB = {*sys.stdlib_module_names, "_interpreters", "_interpqueues"}
 # Loaded only where an event loop runs.
 FOR_TASKS = {"_ports/on_loop.py", "_ports/output.py"}
 LOOPS = {"asyncio", "trio", "uvloop"}
-LOOPS_AT_TOP = {"_loop/asyncio.py", "_loop/trio.py", "_executor.py"}
+LOOPS_AT_TOP = {
+    "_loop/asyncio.py",
+    "_loop/trio.py",
+    "_executor.py",
+    "_cluster/trio_listener.py",
+    "_cluster/uvloop_server.py",
+}
+# What these files are about, and are only imported for.
+OWN_DEPENDENCY = {
+    "_cluster/uvloop_server.py": "uvloop",
+    "_serve/with_uvicorn.py": "uvicorn",
+    "_serve/with_hypercorn.py": "hypercorn",
+}
 
 
 class Import(NamedTuple):
@@ -171,5 +183,7 @@ def test_loops_are_imported_in_few_places() -> None:
 def test_dependencies_are_the_declared_ones() -> None:
     # trio, and outcome which comes with it, only where trio has been imported by the program.
     allowed = {*STDLIB, "loopworkers", "anyio", "cloudpickle", "trio", "outcome"}
-    foreign = [i for i in IMPORTS if i.module.split(".")[0] not in allowed]
+    foreign = [
+        i for i in IMPORTS if i.module.split(".")[0] not in {*allowed, OWN_DEPENDENCY.get(i.file)}
+    ]
     assert describe(foreign) == []
