@@ -11,17 +11,13 @@ from typing import Any
 
 from loopworkers import (
     AtomicInt64,
-    Broadcast,
     PortClosed,
-    RequestError,
     SharedBuffer,
     SharedEvent,
     SharedLock,
     Worker,
     channel,
     current_worker,
-    on_request,
-    request,
 )
 
 
@@ -42,9 +38,6 @@ class Unloadable:
 
     def __reduce__(self) -> Any:
         return int, ("not a number",)
-
-
-# --- plain functions ---------------------------------------------------------------------------
 
 
 def echo(port: Any) -> None:
@@ -169,9 +162,6 @@ def close_while_receiving(port: Any) -> None:
     other.send(received[1:])
 
 
-# --- what resists its end ----------------------------------------------------------------------
-
-
 def spin(port: Any) -> None:
     port.send(os.getpid())
     while True:
@@ -253,9 +243,6 @@ class Exits:
         return os._exit, (7,)
 
 
-# --- what is its own ---------------------------------------------------------------------------
-
-
 def show_environment(port: Any, *names: str) -> None:
     port.send({name: os.environ.get(name) for name in names})
     os.environ["LOOPWORKERS_TEST_SET_THERE"] = "yes"
@@ -302,167 +289,6 @@ def use_socket(port: Any) -> None:
     sock = port.receive()
     with sock:
         sock.sendall(b"from the worker")
-
-
-# --- broadcasts --------------------------------------------------------------------------------
-
-
-def chat(port: Any, name: str, others: int) -> None:
-    """Say hello to all others when told to, and tell what they have said."""
-    with Broadcast(name) as member:
-        port.send("joined")
-        me = port.receive()
-        member.send(me)
-        port.send(sorted(member.receive() for _ in range(others)))
-
-
-async def chat_async(port: Any, name: str, others: int) -> None:
-    async with Broadcast(name) as member:
-        await port.send("joined")
-        await member.send(await port.receive())
-        await port.send(sorted([await member.receive() for _ in range(others)]))
-
-
-async def chat_through_a_nested_worker(port: Any, name: str, others: int) -> None:
-    async with Worker(chat, name, others, kind="process") as inner:
-        await port.send(await inner.receive())
-        await inner.send(await port.receive())
-        await port.send(await inner.receive())
-
-
-# --- requests ----------------------------------------------------------------------------------
-
-
-def double(value: Any, source: int) -> Any:
-    if value == "fail":
-        raise LookupError("the handler failed")
-    if value == "never":
-        time.sleep(3600)
-    if value == "die":
-        os.abort()
-    return value * 2, source
-
-
-def answer(port: Any) -> None:
-    on_request(double)
-    port.send("ready")
-    for _ in port:
-        pass
-
-
-async def answer_async(port: Any) -> None:
-    @on_request
-    async def triple(value: Any, source: int) -> Any:
-        await asyncio.sleep(0)
-        return value * 3, source
-
-    await port.send("ready")
-    async for _ in port:
-        pass
-
-
-async def answer_below(port: Any) -> None:
-    """Only the nested one answers."""
-    async with Worker(answer, kind="process") as inner:
-        await inner.receive()
-        await port.send(inner.id)
-        async for _ in port:
-            pass
-
-
-def ask(port: Any) -> None:
-    for worker_id, value in port:
-        try:
-            port.send(request(worker_id, value, timeout=20))
-        except RequestError as error:
-            port.send(type(error).__name__)
-
-
-async def ask_async(port: Any) -> None:
-    async for worker_id, value in port:
-        try:
-            await port.send(await request(worker_id, value, timeout=20))
-        except RequestError as error:
-            await port.send(type(error).__name__)
-
-
-# --- shared memory -----------------------------------------------------------------------------
-
-
-def fill_stripe(port: Any, buffer: SharedBuffer, index: int, stripes: int) -> None:
-    size = len(buffer) // stripes
-    buffer.view[index * size : (index + 1) * size] = bytes([index + 1]) * size
-
-
-def increment(port: Any, buffer: SharedBuffer, times: int) -> None:
-    number = AtomicInt64(buffer)
-    for _ in range(times):
-        number.add(1)
-
-
-def increment_by_exchange(port: Any, buffer: SharedBuffer, times: int) -> None:
-    number = AtomicInt64(buffer)
-    for _ in range(times):
-        while not number.compare_exchange(old := number.load(), old + 1):
-            pass
-
-
-def increment_for_ever(port: Any, buffer: SharedBuffer) -> None:
-    number = AtomicInt64(buffer)
-    port.send("on")
-    while True:
-        number.add(1)
-
-
-def increment_under_lock(port: Any, buffer: SharedBuffer, lock: SharedLock, times: int) -> None:
-    cells = buffer.view.cast("q")
-    for _ in range(times):
-        with lock:
-            cells[0] += 1
-
-
-def hold_for_ever(port: Any, lock: SharedLock) -> None:
-    with lock:
-        port.send("held")
-        while True:
-            pass
-
-
-def look_at_lock(port: Any, lock: SharedLock) -> None:
-    port.send("on")
-    while True:
-        lock.acquire(0)
-        lock.locked()
-
-
-def take_and_give_back(port: Any, lock: SharedLock) -> None:
-    port.send("on")
-    while True:
-        with lock:
-            pass
-
-
-def die_holding(port: Any, lock: SharedLock) -> None:
-    lock.acquire()
-    port.send("held")
-    port.receive()
-    os.abort()
-
-
-def wait_and_tell(port: Any, buffer: SharedBuffer, value: int) -> None:
-    port.send("waiting")
-    port.send(AtomicInt64(buffer).wait(value))
-
-
-def wait_for_event(port: Any, event: SharedEvent) -> None:
-    port.send("waiting")
-    port.send(event.wait())
-
-
-def hand_over(port: Any) -> None:
-    buffer = port.receive()
-    buffer.view[0] = 77
-    port.send(buffer)
 
 
 def start_thread(port: Any) -> None:

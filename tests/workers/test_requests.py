@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 import targets
+import targets_family
 from contract_help import LONG
 
 from loopworkers import (
@@ -25,20 +26,20 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_the_program_asks_a_worker(kind: Any) -> None:
-    async with Worker(targets.answer, kind=kind) as worker:
+    async with Worker(targets_family.answer, kind=kind) as worker:
         await worker.receive()
         assert await request(worker.id, 21) == (42, 0)
         assert await request(worker.id, b"x" * 500_000) == (b"x" * 1_000_000, 0)
-    async with Worker(targets.answer_async, kind=kind) as worker:
+    async with Worker(targets_family.answer_async, kind=kind) as worker:
         await worker.receive()
         assert await request(worker.id, "x") == ("xxx", 0)
 
 
-@pytest.mark.parametrize("asking", [targets.ask, targets.ask_async])
+@pytest.mark.parametrize("asking", [targets_family.ask, targets_family.ask_async])
 async def test_workers_ask_each_other_and_the_program(kind: Any, asking: Any) -> None:
     on_request(lambda value, source: (f"the program says {value}", source))
     async with (
-        Worker(targets.answer, kind=kind) as answering,
+        Worker(targets_family.answer, kind=kind) as answering,
         Worker(asking, kind=kind) as worker,
     ):
         await answering.receive()
@@ -55,8 +56,8 @@ async def test_workers_ask_each_other_and_the_program(kind: Any, asking: Any) ->
 
 async def test_a_nested_worker_is_asked_from_anywhere(kind: Any) -> None:
     async with (
-        Worker(targets.answer_below, kind=kind) as outer,
-        Worker(targets.ask, kind=kind) as other,
+        Worker(targets_family.answer_below, kind=kind) as outer,
+        Worker(targets_family.ask, kind=kind) as other,
     ):
         inner_id = await outer.receive()
         assert await request(inner_id, 5) == (10, 0)
@@ -69,7 +70,10 @@ async def test_a_nested_worker_is_asked_from_anywhere(kind: Any) -> None:
 
 
 async def test_every_failure_is_an_error_of_its_own(kind: Any) -> None:
-    async with Worker(targets.answer, kind=kind) as worker, Worker(targets.echo, kind=kind) as mute:
+    async with (
+        Worker(targets_family.answer, kind=kind) as worker,
+        Worker(targets.echo, kind=kind) as mute,
+    ):
         await worker.receive()
         await mute.ready()
         with pytest.raises(UnknownWorker):
@@ -90,7 +94,7 @@ async def test_every_failure_is_an_error_of_its_own(kind: Any) -> None:
 async def test_an_answer_that_does_not_come_times_out(own_memory: Any) -> None:
     if own_memory == "isolate":
         pytest.skip("its handler would sleep in C, which nothing can end")
-    async with Worker(targets.answer, kind=own_memory) as worker:
+    async with Worker(targets_family.answer, kind=own_memory) as worker:
         await worker.receive()
         with pytest.raises(RequestTimeout):
             await request(worker.id, "never", timeout=0.05)
@@ -98,7 +102,7 @@ async def test_an_answer_that_does_not_come_times_out(own_memory: Any) -> None:
 
 
 async def test_a_worker_that_dies_over_a_request_answers_with_an_error() -> None:
-    async with Worker(targets.answer) as worker:
+    async with Worker(targets_family.answer) as worker:
         await worker.receive()
         with pytest.raises(RequestError, match="ended before it answered"):
             await request(worker.id, "die")

@@ -1,0 +1,66 @@
+"""A worker's environment, arguments, name and limits."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import anyio
+import pytest
+import targets
+from contract_help import LONG, no_isolates
+
+from loopworkers import Worker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_env_is_a_copy_and_changes_stay_on_their_side(
+    own_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOPWORKERS_TEST", "from here")
+    names = ("LOOPWORKERS_TEST", "LOOPWORKERS_TEST_2")
+    async with Worker(targets.show_environment, *names, kind=own_memory) as worker:
+        assert (await worker.receive())["LOOPWORKERS_TEST"] == "from here"
+    env = {**os.environ, "LOOPWORKERS_TEST_2": "given"}
+    del env["LOOPWORKERS_TEST"]
+    async with Worker(targets.show_environment, *names, kind=own_memory, env=env) as worker:
+        assert await worker.receive() == dict(zip(names, (None, "given"), strict=True))
+    assert "LOOPWORKERS_TEST_SET_THERE" not in os.environ
+
+
+async def test_argv_is_its_own(own_memory: Any) -> None:
+    async with Worker(targets.show_environment, kind=own_memory, argv=["-x", "1"]) as worker:
+        await worker.receive()
+        assert await worker.receive() == ["-x", "1"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/comm"), reason="the system shows no such names")
+async def test_its_name_is_seen_by_the_system(own_memory: Any) -> None:
+    name = "a-name-that-is-too-long"
+    async with Worker(targets.show_name, kind=own_memory, name=name) as worker:
+        assert await worker.receive() == name[:15]
+
+
+async def test_a_memory_limit_fails_that_worker_alone() -> None:
+    limits = {"memory": 2 << 30}
+    async with Worker(targets.allocate, 4 << 30, limits=limits) as worker:
+        assert await worker.receive() == "allocating"
+        with pytest.raises(MemoryError):
+            await worker.wait()
+        assert worker.exitcode == 1
+
+
+async def test_limits_of_processor_time_and_files_are_the_systems() -> None:
+    async with Worker(targets.show_limits, limits={"cpu_seconds": 33, "open_files": 77}) as worker:
+        assert await worker.receive() == [33, 77]
+    async with Worker(targets.spin, limits={"cpu_seconds": 1}) as worker:
+        with anyio.fail_after(LONG):
+            assert await worker.wait() == -signal.SIGXCPU
+
+
+@no_isolates
+async def test_limits_that_an_isolate_cannot_promise_are_refused() -> None:
+    with pytest.raises(ValueError, match="isolate"):
+        Worker(targets.echo, kind="isolate", limits={"memory": 1 << 30})
