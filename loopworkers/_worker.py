@@ -184,6 +184,9 @@ class Worker(Listener):
         self._clock = SharedBuffer(idle.SIZE)
         self._port, self._theirs = channel()
         self._post, self._their_post = channel()
+        if self._identity.env is None and self.kind != "thread":
+            # Told even to a process: what it would inherit is not what an isolate around here has.
+            self._identity.env = dict(os.environ)
         settings = Settings(
             kind=self.kind,
             initializer=None,

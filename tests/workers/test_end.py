@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 import targets
+import targets_ends
 from worker_help import pid_of
 
 from loopworkers import PortClosed, RemoteError, Worker
@@ -18,14 +19,14 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (7, 7), (None, 0), ("a message", 1)])
 async def test_sys_exit_ends_that_worker_with_its_code(kind: Any, code: Any, expected: int) -> None:
-    async with Worker(targets.leave, code, kind=kind) as worker:
+    async with Worker(targets_ends.leave, code, kind=kind) as worker:
         assert [message async for message in worker] == ["leaving"]
         assert await worker.wait() == expected
         assert worker.exitcode == expected
 
 
 async def test_an_exception_comes_with_its_traceback_and_exit_code_1(kind: Any) -> None:
-    async with Worker(targets.fail, kind=kind) as worker:
+    async with Worker(targets_ends.fail, kind=kind) as worker:
         assert [message async for message in worker] == ["failing"]
         with pytest.raises(LookupError, match="it was not there") as caught:
             await worker.wait()
@@ -36,18 +37,18 @@ async def test_an_exception_comes_with_its_traceback_and_exit_code_1(kind: Any) 
 
 async def test_an_exception_nobody_waited_for_is_raised_at_the_end_of_the_block(kind: Any) -> None:
     with pytest.raises(LookupError, match="it was not there"):
-        async with Worker(targets.fail_at_once, kind=kind) as worker:
+        async with Worker(targets_ends.fail_at_once, kind=kind) as worker:
             await worker.ready()
 
 
 async def test_an_exception_that_cannot_be_sent_comes_as_its_text(own_memory: Any) -> None:
-    async with Worker(targets.fail_oddly, kind=own_memory) as worker:
+    async with Worker(targets_ends.fail_oddly, kind=own_memory) as worker:
         with pytest.raises(RemoteError, match="odd"):
             await worker.wait()
 
 
 async def test_a_closed_port_tells_why(kind: Any) -> None:
-    async with Worker(targets.fail, kind=kind) as worker:
+    async with Worker(targets_ends.fail, kind=kind) as worker:
         assert await worker.receive() == "failing"
         with pytest.raises(PortClosed) as caught:
             await worker.receive()
@@ -78,7 +79,7 @@ async def test_the_end_is_the_last_thing_and_comes_once(kind: Any) -> None:
 
 
 async def test_a_killed_worker_tells_the_signal() -> None:
-    async with Worker(targets.spin) as worker:
+    async with Worker(targets_ends.spin) as worker:
         os.kill(await pid_of(worker), signal.SIGKILL)
         assert await worker.wait() == -signal.SIGKILL
         with pytest.raises(PortClosed):

@@ -51,11 +51,11 @@ def test_500_workers_in_a_row_leave_memory_descriptors_and_threads_as_they_were(
 
 
 PROGRAM = """
-import sys, asyncio, targets
+import sys, asyncio, targets_ends
 from loopworkers import Worker
 
 async def main():
-    workers = [Worker(targets.swallow, kind="isolate") for _ in range(3)]
+    workers = [Worker(targets_ends.swallow, kind="isolate") for _ in range(3)]
     for worker in workers:
         await worker.__aenter__()
         await worker.receive()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import targets
+import targets_ends
 
 from loopworkers import PIPE, NotTransferable, Worker, WorkerDied, WorkerPool, current_worker
 
@@ -117,7 +118,7 @@ async def async_generator(port: Any) -> Any:
 
 async def test_a_worker_that_ends_before_it_runs_is_an_error() -> None:
     with pytest.raises(WorkerDied):
-        async with Worker(targets.echo, targets.Exits()) as worker:
+        async with Worker(targets.echo, targets_ends.Exits()) as worker:
             await worker.wait()
     with pytest.raises((WorkerDied, MemoryError)):  # how far it gets is Python's affair
         async with Worker(targets.echo, limits={"memory": 1}) as worker:

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 import targets
+import targets_ends
 from contract_help import LONG, no_isolates
 
 from loopworkers import Worker
@@ -55,7 +56,7 @@ async def test_a_memory_limit_fails_that_worker_alone() -> None:
 async def test_limits_of_processor_time_and_files_are_the_systems() -> None:
     async with Worker(targets.show_limits, limits={"cpu_seconds": 33, "open_files": 77}) as worker:
         assert await worker.receive() == [33, 77]
-    async with Worker(targets.spin, limits={"cpu_seconds": 1}) as worker:
+    async with Worker(targets_ends.spin, limits={"cpu_seconds": 1}) as worker:
         with anyio.fail_after(LONG):
             assert await worker.wait() == -signal.SIGXCPU
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-import targets
+import targets_ends
 from worker_help import BOUND, pid_of
 
 from loopworkers import PortClosed, SharedBuffer, SharedEvent, SharedLock, Worker
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.anyio
 
 
 ENDS = [
-    targets.spin,
-    targets.swallow,
-    targets.block_in_receive,
-    targets.block_in_send,
-    targets.idle_on_a_loop,
+    targets_ends.spin,
+    targets_ends.swallow,
+    targets_ends.block_in_receive,
+    targets_ends.block_in_send,
+    targets_ends.idle_on_a_loop,
 ]
 
 
@@ -41,9 +41,9 @@ async def test_terminate_ends_who_waits_for_shared_things(own_memory: Any) -> No
     lock, event, buffer = SharedLock(), SharedEvent(), SharedBuffer(8)
     await lock.acquire()
     for target, thing in (
-        (targets.block_on_lock, lock),
-        (targets.block_on_event, event),
-        (targets.block_on_atomic, buffer),
+        (targets_ends.block_on_lock, lock),
+        (targets_ends.block_on_event, event),
+        (targets_ends.block_on_atomic, buffer),
     ):
         async with Worker(target, thing, kind=own_memory) as worker:  # type: ignore[arg-type]
             await pid_of(worker)
@@ -55,13 +55,13 @@ async def test_terminate_ends_who_waits_for_shared_things(own_memory: Any) -> No
 
 
 async def test_terminate_kills_what_ignores_sigterm() -> None:
-    async with Worker(targets.ignore_sigterm) as worker:
+    async with Worker(targets_ends.ignore_sigterm) as worker:
         await pid_of(worker)
         assert await worker.terminate() == -signal.SIGKILL
 
 
 async def test_terminate_while_it_starts_and_twice_at_once(own_memory: Any) -> None:
-    async with Worker(targets.spin, kind=own_memory) as worker:
+    async with Worker(targets_ends.spin, kind=own_memory) as worker:
         codes: list[int] = []
 
         async def end() -> None:
@@ -76,13 +76,13 @@ async def test_terminate_while_it_starts_and_twice_at_once(own_memory: Any) -> N
 
 
 async def test_terminate_after_its_own_end_gives_its_own_code(kind: Any) -> None:
-    async with Worker(targets.leave, 5, kind=kind) as worker:
+    async with Worker(targets_ends.leave, 5, kind=kind) as worker:
         assert await worker.wait() == 5
         assert await worker.terminate() == 5
 
 
 async def test_terminate_fails_what_waits_for_messages(own_memory: Any) -> None:
-    async with Worker(targets.spin, kind=own_memory) as worker:
+    async with Worker(targets_ends.spin, kind=own_memory) as worker:
         await pid_of(worker)
         async with anyio.create_task_group() as tasks:
 
@@ -98,7 +98,7 @@ async def test_terminate_fails_what_waits_for_messages(own_memory: Any) -> None:
 
 
 async def test_a_terminated_thread_is_left_to_itself_and_its_port_closed() -> None:
-    async with Worker(targets.block_in_receive, kind="thread") as worker:
+    async with Worker(targets_ends.block_in_receive, kind="thread") as worker:
         await pid_of(worker)
         assert await worker.terminate() == 1
         with pytest.raises(PortClosed):
@@ -106,7 +106,7 @@ async def test_a_terminated_thread_is_left_to_itself_and_its_port_closed() -> No
 
 
 async def test_leaving_by_an_exception_or_a_cancellation_terminates(own_memory: Any) -> None:
-    worker = Worker(targets.swallow, kind=own_memory)
+    worker = Worker(targets_ends.swallow, kind=own_memory)
 
     async def fail() -> None:
         async with worker:
@@ -117,7 +117,7 @@ async def test_leaving_by_an_exception_or_a_cancellation_terminates(own_memory: 
         await fail()
     assert not worker.alive
     with anyio.CancelScope() as scope:
-        async with Worker(targets.swallow, kind=own_memory) as worker:
+        async with Worker(targets_ends.swallow, kind=own_memory) as worker:
             await pid_of(worker)
             scope.cancel()
     assert not worker.alive
