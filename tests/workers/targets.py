@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 
 from loopworkers import (
     AtomicInt64,
+    NotTransferable,
     PortClosed,
     SharedBuffer,
     SharedEvent,
@@ -178,6 +180,14 @@ def burn(port: Any) -> None:
         port.send("burned")
 
 
+async def burn_async(port: Any) -> None:
+    async for seconds in port:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+        await port.send("burned")
+
+
 def use_socket(port: Any) -> None:
     sock = port.receive()
     with sock:
@@ -195,3 +205,84 @@ def start_thread(port: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+async def feed_itself(port: Any) -> None:
+    """Tell that another task gets its turns beside an endless chain of messages."""
+    first, second = channel()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    task = asyncio.create_task(tick())
+    with first, second:
+        await first.send(0)
+        while ticks < 20:
+            await first.send(await second.receive())
+    task.cancel()
+    await port.send("both had their turns")
+
+
+def echo_on_trio(port: Any) -> None:
+    import trio
+
+    trio.run(echo_async, port)
+
+
+def count_to(port: Any, buffer: SharedBuffer) -> None:
+    """Count the messages; that they come in order is seen by the sum."""
+    number = AtomicInt64(buffer)
+    for message in port:
+        number.compare_exchange(message, message + 1)
+
+
+async def count_to_async(port: Any, buffer: SharedBuffer) -> None:
+    number = AtomicInt64(buffer)
+    async for message in port:
+        number.compare_exchange(message, message + 1)
+
+
+def close_early(port: Any, event: SharedEvent) -> None:
+    """Close the port, twice, and go on."""
+    port.send("before")
+    port.close()
+    port.close()
+    try:
+        port.send("after")
+    except PortClosed:
+        event.wait()
+
+
+async def close_early_async(port: Any, event: SharedEvent) -> None:
+    await port.send("before")
+    port.close()
+    port.close()
+    try:
+        await port.send("after")
+    except PortClosed:
+        await event.wait()
+
+
+def send_itself(port: Any) -> None:
+    ours, theirs = channel()
+    for value in (port, [theirs, port]):
+        try:
+            port.send(value)
+        except NotTransferable as error:
+            port.send(type(error).__name__)
+    ours.send("alive")
+    port.send(theirs.receive())
+    ours.close()
+    theirs.close()
+
+
+def say_at_the_end(port: Any) -> None:
+    """End some time after the port, and print that."""
+    for _ in port:
+        pass
+    sum(range(300_000))
+    print("ended", flush=True)

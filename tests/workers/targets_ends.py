@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from typing import Any
 
@@ -65,8 +66,6 @@ async def idle_on_a_loop(port: Any) -> None:
 
 
 def ignore_sigterm(port: Any) -> None:
-    import signal
-
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     spin(port)
 
@@ -118,3 +117,46 @@ class Unpicklable(Exception):
 
 def fail_oddly(port: Any) -> None:
     raise Unpicklable("odd")
+
+
+async def leave_async(port: Any, code: Any) -> None:
+    await port.send("leaving")
+    sys.exit(code)
+
+
+async def fail_async(port: Any) -> None:
+    await port.send("failing")
+    raise LookupError("it was not there")
+
+
+def say_and_end(port: Any, messages: list[Any], how: str) -> None:
+    for message in messages:
+        port.send(message)
+    if how == "exit":
+        sys.exit(3)
+    if how == "failure":
+        raise LookupError("after the last message")
+    if how == "os._exit":
+        os._exit(4)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def spin_on_a_loop(port: Any) -> None:
+    await port.send(os.getpid())
+    while True:
+        try:
+            await asyncio.sleep(0)
+        except BaseException:
+            pass
+
+
+async def start_a_chain(port: Any, kinds: list[Any]) -> None:
+    """Workers in each other; tell the ids of their processes, the innermost's first."""
+    if kinds:
+        async with Worker(start_a_chain, kinds[1:], kind=kinds[0]) as inner:
+            await port.send([*await inner.receive(), os.getpid()])
+            await inner.wait()
+    await port.send([os.getpid()])
+    while True:
+        pass

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import Any
 
-from loopworkers import Broadcast, RequestError, Worker, on_request, request
+from loopworkers import (
+    Broadcast,
+    PortClosed,
+    RequestError,
+    SharedEvent,
+    Worker,
+    on_request,
+    request,
+)
 
 
 def chat(port: Any, name: str, others: int) -> None:
@@ -36,8 +43,8 @@ async def chat_through_a_nested_worker(port: Any, name: str, others: int) -> Non
 def double(value: Any, source: int) -> Any:
     if value == "fail":
         raise LookupError("the handler failed")
-    if value == "never":
-        time.sleep(3600)
+    if isinstance(value, SharedEvent):
+        return value.wait(), source
     if value == "die":
         os.abort()
     return value * 2, source
@@ -71,16 +78,26 @@ async def answer_below(port: Any) -> None:
 
 
 def ask(port: Any) -> None:
-    for worker_id, value in port:
+    for worker_id, value, timeout in port:
         try:
-            port.send(request(worker_id, value, timeout=20))
+            port.send(request(worker_id, value, timeout=timeout))
         except RequestError as error:
             port.send(type(error).__name__)
 
 
 async def ask_async(port: Any) -> None:
-    async for worker_id, value in port:
+    async for worker_id, value, timeout in port:
         try:
-            await port.send(await request(worker_id, value, timeout=20))
+            await port.send(await request(worker_id, value, timeout=timeout))
         except RequestError as error:
             await port.send(type(error).__name__)
+
+
+def join_and_close(port: Any, name: str) -> None:
+    member = Broadcast(name)
+    member.close()
+    try:
+        member.receive()
+    except PortClosed:
+        port.send("hears nothing")
+    port.receive()

@@ -82,3 +82,32 @@ def hand_over(port: Any) -> None:
     buffer = port.receive()
     buffer.view[0] = 77
     port.send(buffer)
+
+
+def wait_too_long(port: Any, buffer: SharedBuffer) -> None:
+    port.send(AtomicInt64(buffer).wait(0, timeout=0.01))
+
+
+async def wait_too_long_async(port: Any, buffer: SharedBuffer) -> None:
+    await port.send(await AtomicInt64(buffer).wait(0, timeout=0.01))
+
+
+def try_lock(port: Any, lock: SharedLock) -> None:
+    """Take it if it is free; give up waiting for it; wait for it."""
+    port.send(lock.acquire(timeout=0))
+    port.send(lock.acquire(timeout=0.01))
+    lock.acquire()
+    port.send("at last")
+    lock.release()
+
+
+async def try_lock_async(port: Any, lock: SharedLock) -> None:
+    await port.send(await lock.acquire(timeout=0))
+    await port.send(await lock.acquire(timeout=0.01))
+    async with lock:
+        await port.send("at last")
+
+
+def fail_holding(port: Any, lock: SharedLock) -> None:
+    lock.acquire()
+    raise LookupError("with the lock in its hands")

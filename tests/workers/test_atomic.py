@@ -24,6 +24,23 @@ async def test_a_counter_of_mixed_workers_is_exact(target: Any) -> None:
         assert AtomicInt64(buffer).load() == 4 * times
 
 
+async def test_a_counter_of_workers_of_one_kind_is_exact(kind: Any) -> None:
+    target = targets_shared.increment_by_exchange
+    with SharedBuffer(8) as buffer:
+        await run_all(*[Worker(target, buffer, 2_000, kind=kind) for _ in range(4)])
+        assert AtomicInt64(buffer).load() == 8_000
+
+
+@pytest.mark.parametrize(
+    "target", [targets_shared.wait_too_long, targets_shared.wait_too_long_async]
+)
+async def test_wait_times_out_in_a_worker(kind: Any, target: Any) -> None:
+    with SharedBuffer(8) as buffer:
+        async with Worker(target, buffer, kind=kind) as worker:
+            assert await worker.receive() is False
+        assert AtomicInt64(buffer).notify() == 0  # the one that gave up is not counted
+
+
 @pytest.mark.parametrize("killed", KindParams("process", "isolate"))
 async def test_a_worker_killed_in_the_middle_keeps_nobody_out(killed: Any) -> None:
     with SharedBuffer(8) as buffer:

@@ -126,3 +126,17 @@ async def test_shared_memory_goes_to_all_and_what_moves_is_refused() -> None:
 def test_where_no_loop_runs_there_is_none() -> None:
     with pytest.raises(RuntimeError, match="no event loop"):
         Broadcast("n")
+
+
+async def test_a_member_that_closed_in_its_worker_hears_nothing(kind: Any) -> None:
+    async with (
+        Broadcast("n") as here,
+        Broadcast("n") as there,
+        Worker(targets_family.join_and_close, "n", kind=kind) as worker,
+    ):
+        assert await worker.receive() == "hears nothing"
+        for number in range(300):  # far more than a member that does not read could take
+            await here.send((number, bytes(1000)))
+            assert (await there.receive())[0] == number
+        await worker.send("end")
+        assert await worker.wait() == 0

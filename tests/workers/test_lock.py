@@ -114,3 +114,24 @@ async def test_a_lock_survives_the_stop_of_who_takes_it_all_the_time(own_memory:
         with anyio.fail_after(LONG):
             await lock.acquire()
         lock.release()
+
+
+@pytest.mark.parametrize("target", [targets_shared.try_lock, targets_shared.try_lock_async])
+async def test_a_worker_need_not_wait_for_a_lock_and_can_give_up(kind: Any, target: Any) -> None:
+    lock = SharedLock()
+    await lock.acquire()
+    async with Worker(target, lock, kind=kind) as worker:
+        assert await worker.receive() is False
+        assert await worker.receive() is False
+        lock.release()
+        assert await worker.receive() == "at last"
+
+
+async def test_a_holder_that_fails_gives_the_lock_up(own_memory: Any) -> None:
+    lock = SharedLock()
+    async with Worker(targets_shared.fail_holding, lock, kind=own_memory) as worker:
+        with pytest.raises(LookupError):
+            await worker.wait()
+    with anyio.fail_after(LONG):
+        async with lock:
+            assert lock.torn

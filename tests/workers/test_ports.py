@@ -9,7 +9,7 @@ import pytest
 import targets
 from contract_help import LONG
 
-from loopworkers import PortClosed, Worker, channel
+from loopworkers import PortClosed, SharedEvent, Worker, channel
 
 pytestmark = pytest.mark.anyio
 
@@ -124,3 +124,30 @@ async def test_send_after_the_peer_closed_raises_in_the_worker(kind: Any) -> Non
     with pytest.raises(LookupError, match="told of the close"):
         async with Worker(targets.send_after_close, kind=kind) as worker:
             await worker.ready()
+
+
+async def test_closing_a_port_between_its_messages_on_the_loop_ends_the_iteration() -> None:
+    first, second = channel()
+    got: list[int] = []
+    for number in range(5):
+        await first.send(number)
+    async for message in second:
+        got.append(message)
+        if message == 2:
+            second.close()
+    assert got == [0, 1, 2]
+    with pytest.raises(PortClosed):
+        await first.receive()
+    first.close()
+
+
+@pytest.mark.parametrize("target", [targets.close_early, targets.close_early_async])
+async def test_a_close_in_the_worker_is_seen_here_while_it_goes_on(kind: Any, target: Any) -> None:
+    event = SharedEvent()
+    async with Worker(target, event, kind=kind) as worker:
+        assert [message async for message in worker] == ["before"]
+        with pytest.raises(PortClosed):
+            await worker.send("too late")
+        assert worker.alive
+        event.set()
+        assert await worker.wait() == 0

@@ -16,6 +16,7 @@ from loopworkers import (
     RequestError,
     RequestTimeout,
     RequestToSelf,
+    SharedEvent,
     UnknownWorker,
     Worker,
     on_request,
@@ -49,7 +50,7 @@ async def test_workers_ask_each_other_and_the_program(kind: Any, asking: Any) ->
             (worker.id, "RequestToSelf"),
             (answering.id + 1000, "UnknownWorker"),
         ):
-            await worker.send((to, 21))
+            await worker.send((to, 21, LONG))
             with anyio.fail_after(LONG):
                 assert await worker.receive() == expected
 
@@ -61,7 +62,7 @@ async def test_a_nested_worker_is_asked_from_anywhere(kind: Any) -> None:
     ):
         inner_id = await outer.receive()
         assert await request(inner_id, 5) == (10, 0)
-        await other.send((inner_id, 6))
+        await other.send((inner_id, 6, LONG))
         assert await other.receive() == (12, other.id)
         with pytest.raises(NoHandler):
             await request(outer.id, 1)
@@ -91,14 +92,53 @@ async def test_every_failure_is_an_error_of_its_own(kind: Any) -> None:
         await request(gone, 1)
 
 
-async def test_an_answer_that_does_not_come_times_out(own_memory: Any) -> None:
-    if own_memory == "isolate":
-        pytest.skip("its handler would sleep in C, which nothing can end")
-    async with Worker(targets_family.answer, kind=own_memory) as worker:
+async def test_an_answer_that_does_not_come_times_out(kind: Any) -> None:
+    event = SharedEvent()
+    async with Worker(targets_family.answer, kind=kind) as worker:
         await worker.receive()
         with pytest.raises(RequestTimeout):
-            await request(worker.id, "never", timeout=0.05)
-        await worker.terminate()
+            await request(worker.id, event, timeout=0.01)
+        event.set()
+        assert await request(worker.id, 1) == (2, 0)
+
+
+@pytest.mark.parametrize("asking", [targets_family.ask, targets_family.ask_async])
+async def test_every_failure_is_an_error_of_its_own_in_a_worker_too(kind: Any, asking: Any) -> None:
+    event = SharedEvent()
+    async with (
+        Worker(targets_family.answer, kind=kind) as answering,
+        Worker(targets.echo, kind=kind) as mute,
+        Worker(asking, kind=kind) as worker,
+    ):
+        await answering.receive()
+        await mute.ready()
+        for to, value, timeout, expected in (
+            (answering.id + 1000, 1, LONG, "UnknownWorker"),
+            (worker.id, 1, LONG, "RequestToSelf"),
+            (mute.id, 1, LONG, "NoHandler"),
+            (answering.id, "fail", LONG, "HandlerFailed"),
+            (answering.id, event, 0.01, "RequestTimeout"),
+        ):
+            await worker.send((to, value, timeout))
+            with anyio.fail_after(LONG):
+                assert await worker.receive() == expected
+        event.set()
+
+
+async def test_terminating_a_worker_fails_the_requests_that_it_has(own_memory: Any) -> None:
+    event = SharedEvent()
+    async with Worker(targets_family.answer, kind=own_memory) as worker:
+        await worker.receive()
+
+        async def ask() -> None:
+            with pytest.raises(RequestError, match="ended before it answered"):
+                await request(worker.id, event)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            tasks.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            await worker.terminate()
 
 
 async def test_a_worker_that_dies_over_a_request_answers_with_an_error() -> None:

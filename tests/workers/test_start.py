@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 import targets
 import targets_ends
 
 from loopworkers import PIPE, NotTransferable, Worker, WorkerDied, WorkerPool, current_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -60,25 +67,44 @@ async def test_a_pools_calls_are_in_no_worker(kind: Any) -> None:
         assert await pool.run(current_worker) is None
 
 
-async def test_a_missing_module_rejects_ready_with_the_cause(
-    own_memory: Any, tmp_path: Any
-) -> None:
-    module = tmp_path / "not_there_later.py"
-    module.write_text("def target(port): ...\n")
+@pytest.fixture
+def module(tmp_path: Path) -> Iterator[Path]:
+    """The file of a module that this test alone can import, by the name of the file."""
+    path = tmp_path / f"module_{uuid4().hex}.py"
+    path.write_text("def target(port):\n    port.send('here')\n")
     sys.path.insert(0, str(tmp_path))
-    try:
-        import not_there_later  # type: ignore[import-not-found]
+    yield path
+    sys.path.remove(str(tmp_path))
+    sys.modules.pop(path.stem, None)
 
-        module.write_text("def target(port) ...\n")
-        for cached in (tmp_path / "__pycache__").glob("*"):
-            cached.unlink()
-        with pytest.raises(SyntaxError):
-            async with Worker(not_there_later.target, kind=own_memory) as worker:
-                await worker.ready()
-        assert worker.exitcode == 1
-    finally:
-        sys.path.remove(str(tmp_path))
-        sys.modules.pop("not_there_later", None)
+
+@pytest.mark.parametrize(
+    ("becomes", "error"),
+    [
+        ("import not_to_be_found_anywhere\n", ModuleNotFoundError),
+        ("def target(port) ...\n", SyntaxError),
+        ("raise LookupError('while it is imported')\n", LookupError),
+        ("", AttributeError),
+    ],
+    ids=["missing import", "syntax error", "failing", "without the function"],
+)
+async def test_a_module_that_does_not_load_rejects_ready_with_the_cause(
+    own_memory: Any, module: Any, becomes: str, error: type[Exception]
+) -> None:
+    target = import_module(module.stem).target
+    module.write_text(becomes)
+    shutil.rmtree(module.with_name("__pycache__"), ignore_errors=True)
+    with pytest.raises(error):
+        async with Worker(target, kind=own_memory) as worker:
+            await worker.ready()
+    assert worker.exitcode == 1
+
+
+async def test_a_module_that_is_gone_is_not_missed(kind: Any, module: Any) -> None:
+    target = import_module(module.stem).target
+    module.unlink()
+    async with Worker(target, kind=kind) as worker:
+        assert await worker.receive() == "here"
 
 
 async def test_arguments_that_cannot_be_sent_raise_at_the_start(own_memory: Any) -> None:

@@ -10,7 +10,8 @@ import anyio
 import pytest
 import targets
 import targets_ends
-from contract_help import LONG, no_isolates
+import targets_own
+from contract_help import LONG, KindParams, no_isolates
 
 from loopworkers import Worker
 
@@ -65,3 +66,51 @@ async def test_limits_of_processor_time_and_files_are_the_systems() -> None:
 async def test_limits_that_an_isolate_cannot_promise_are_refused() -> None:
     with pytest.raises(ValueError, match="isolate"):
         Worker(targets.echo, kind="isolate", limits={"memory": 1 << 30})
+
+
+NAME = "LOOPWORKERS_TEST"
+
+
+async def test_changes_of_the_environment_after_the_start_are_not_seen_on_the_other_side(
+    own_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NAME, "at the start")
+    async with Worker(targets_own.use_environment, kind=own_memory) as worker:
+        await worker.ready()
+        monkeypatch.setenv(NAME, "later, here")
+        await worker.send((NAME, None))
+        assert await worker.receive() == "at the start"
+        await worker.send((NAME, "later, there"))
+        assert await worker.receive() == "later, there"
+        assert os.environ[NAME] == "later, here"
+        program = await anyio.run_process(f"echo ${NAME}")
+        assert program.stdout.strip() == b"later, here"
+        async with Worker(targets_own.use_environment, kind=own_memory) as another:
+            await another.send((NAME, None))
+            assert await another.receive() == "later, here"
+
+
+@pytest.mark.parametrize("inner_kind", KindParams("process", "isolate", "thread"))
+async def test_a_nested_worker_has_the_environment_of_the_outer_one(
+    own_memory: Any, inner_kind: Any
+) -> None:
+    args = targets_own.use_environment, inner_kind
+    outer = targets_own.pass_on_to_a_nested_worker
+    env = {**os.environ, NAME: "of the outer one"}
+    async with Worker(outer, *args, kind=own_memory, env=env) as worker:
+        await worker.send((NAME, None))
+        assert await worker.receive() == "of the outer one"
+
+
+async def test_a_thread_shares_the_environment_in_both_directions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(NAME, "at the start")
+    async with Worker(targets_own.use_environment, kind="thread") as worker:
+        await worker.ready()
+        monkeypatch.setenv(NAME, "later, here")
+        await worker.send((NAME, None))
+        assert await worker.receive() == "later, here"
+        await worker.send((NAME, "later, there"))
+        await worker.receive()
+        assert os.environ[NAME] == "later, there"

@@ -22,6 +22,7 @@ ENDS = [
     targets_ends.block_in_receive,
     targets_ends.block_in_send,
     targets_ends.idle_on_a_loop,
+    targets_ends.spin_on_a_loop,
 ]
 
 
@@ -75,24 +76,56 @@ async def test_terminate_while_it_starts_and_twice_at_once(own_memory: Any) -> N
             await worker.ready()
 
 
+async def test_a_thread_is_terminated_while_it_starts_and_twice_at_once() -> None:
+    async with (
+        Worker(targets_ends.block_in_receive, kind="thread") as worker,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(worker.terminate)
+        tasks.start_soon(worker.terminate)
+    assert worker.exitcode == 1
+    assert await worker.terminate() == 1
+
+
 async def test_terminate_after_its_own_end_gives_its_own_code(kind: Any) -> None:
     async with Worker(targets_ends.leave, 5, kind=kind) as worker:
         assert await worker.wait() == 5
         assert await worker.terminate() == 5
 
 
-async def test_terminate_fails_what_waits_for_messages(own_memory: Any) -> None:
-    async with Worker(targets_ends.spin, kind=own_memory) as worker:
+async def test_terminate_fails_everything_that_waits_at_once(kind: Any) -> None:
+    event, ended = SharedEvent(), []
+    async with Worker(targets_ends.block_on_event, event, kind=kind) as worker:
         await pid_of(worker)
+
+        async def receive() -> None:
+            with pytest.raises(PortClosed):
+                await worker.receive()
+            ended.append("receive")
+
+        async def iterate() -> None:
+            assert [message async for message in worker] == []
+            ended.append("iterate")
+
+        async def send() -> None:
+            try:
+                while True:
+                    await worker.send(bytes(100_000))
+            except PortClosed:
+                ended.append("send")
+
+        async def wait() -> None:
+            await worker.wait()
+            ended.append("wait")
+
         async with anyio.create_task_group() as tasks:
-
-            async def receive() -> None:
-                with pytest.raises(PortClosed):
-                    await worker.receive()
-
-            tasks.start_soon(receive)
+            for waiting in (receive, iterate, send, wait):
+                tasks.start_soon(waiting)
             await anyio.wait_all_tasks_blocked()
+            assert ended == []
             await worker.terminate()
+            event.set()  # a thread goes on, and nobody waits for that
+        assert sorted(ended) == ["iterate", "receive", "send", "wait"]
         with pytest.raises(PortClosed):
             await worker.send(1)
 

@@ -198,3 +198,27 @@ async def test_descriptors_nobody_receives_are_closed() -> None:
     with pytest.raises(PortClosed):
         await inner.receive()
     inner.close()
+
+
+async def test_bad_moves_to_a_worker_raise_and_move_nothing(kind: Any) -> None:
+    third, fourth = channel()
+    closed, other = channel()
+    closed.close()
+    async with Worker(targets.use_other, kind=kind) as worker:
+        for value in ([third, closed], [third, threading.Lock()]):
+            with pytest.raises(NotTransferable):
+                await worker.send(value)
+        data = bytearray(10)
+        with pytest.raises(ValueError, match="twice"):
+            await worker.send([third, data], transfer=[data, data])
+        assert len(data) == 10
+        await worker.send(third)
+        await fourth.send("alive")
+        assert await fourth.receive() == ("through the other", "alive")
+        fourth.close()
+        other.close()
+
+
+async def test_a_worker_cannot_move_its_port_through_itself(kind: Any) -> None:
+    async with Worker(targets.send_itself, kind=kind) as worker:
+        assert [message async for message in worker] == ["NotTransferable"] * 2 + ["alive"]
