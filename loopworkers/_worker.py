@@ -370,8 +370,11 @@ class Worker(Listener):
         self._post.close()
         if not exit.stuck:
             self._clock.close()
-        self._online.set()
-        self._ended.set()
+        for event in (self._online, self._ended):
+            try:
+                event.set()
+            except RuntimeError:
+                pass  # the loop has been closed, and with it who waits
 
     def _close_write_ends(self) -> None:
         ends, self._write_ends = self._write_ends, []
