@@ -184,6 +184,9 @@ class Worker(Listener):
         self._clock = SharedBuffer(idle.SIZE)
         self._port, self._theirs = channel()
         self._post, self._their_post = channel()
+        if self._identity.env is None and self.kind != "thread":
+            # Told even to a process: what it would inherit is not what an isolate around here has.
+            self._identity.env = dict(os.environ)
         settings = Settings(
             kind=self.kind,
             initializer=None,
@@ -367,8 +370,11 @@ class Worker(Listener):
         self._post.close()
         if not (exit.stuck and self.kind == "thread"):  # that one goes on writing to this object
             self._clock.close()
-        self._online.set()
-        self._ended.set()
+        for event in (self._online, self._ended):
+            try:
+                event.set()
+            except RuntimeError:
+                pass  # the loop has been closed, and with it who waits
 
     def _close_write_ends(self) -> None:
         ends, self._write_ends = self._write_ends, []

@@ -49,11 +49,12 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
                 pass
         del each, everything
     stopper.unwound = True
+    # Among them is the one that ends the isolates which this one has started: before their threads
+    # are waited for.
+    atexit = sys.modules.get("atexit")
+    if atexit is not None:
+        atexit._run_exitfuncs()
     if stopper.stopping:
-        # Among them is the one that ends the isolates which this one has started.
-        atexit = sys.modules.get("atexit")
-        if atexit is not None:
-            atexit._run_exitfuncs()
         stopper.stop_other_threads()
     stopper.finish()
 

@@ -66,7 +66,8 @@ def introduce(identity: dict[str, Any]) -> None:
     waiting.may_spin = True
     _limit(identity["limits"])
     if identity["env"] is not None:
-        # By default an isolate's os.environ writes through to the environment of the process.
+        # An isolate's os.environ would write through to the environment of the process, where the
+        # next one would find it, and two that write at once can crash.
         os.putenv = os.unsetenv = _do_nothing
         os.environ.clear()
         os.environ.update(identity["env"])

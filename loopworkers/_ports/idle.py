@@ -55,9 +55,9 @@ def new_loop() -> Any:
     clock = getattr(waiting.here, "clock", None)
     loop = asyncio.new_event_loop() if clock is None else _counting_loop(clock)
     if waiting.alarm is not None:
-        # Awake, it runs into what the stop raises; see `_child/stop.py`. It is not let sleep again:
-        # stage 2, a tenth of a second later, has nothing else to wake it by.
-        loop.add_reader(waiting.alarm, bool)
+        # Awake, it runs into what the stop raises; see `_child/stop.py`. The first stage can hit a
+        # callback, whose exceptions the loop only logs: it must not fall asleep before the second.
+        loop.add_reader(waiting.alarm, int)
     return loop
 
 

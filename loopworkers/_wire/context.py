@@ -1,6 +1,6 @@
 """The caller's context variables, as far as they can be pickled, to the worker and back.
 
-A variable is named by the module attribute it is bound to. One that has no such name (it
+A variable is named by the module attributes it is bound to. One that has no such name (it
 lives in ``__main__`` or in a function) is named by a number: the worker makes one variable
 for that number and every value and function that refers to it finds the same one.
 """
@@ -20,34 +20,42 @@ if TYPE_CHECKING:
 # The loops' own bookkeeping (a worker that believes to be inside trio would break), and ours.
 _NOT_OURS = ("sniffio", "anyio", "trio", "asyncio", "_asyncio", "uvloop", "loopworkers")
 
-_names: dict[ContextVar[Any], tuple[str, str] | None] = {}
+# Where it was made cannot be told from where it was imported to, and not all of that may load in
+# a worker: so a few places are told.
+_PLACES = 4
+
+_names: dict[ContextVar[Any], tuple[tuple[str, str], ...]] = {}
 _by_number: dict[str, ContextVar[Any]] = {}
 _numbers: dict[ContextVar[Any], str] = {}
 
 
-def _name(variable: ContextVar[Any]) -> tuple[str, str] | None:
+def _names_of(variable: ContextVar[Any]) -> tuple[tuple[str, str], ...]:
     try:
         return _names[variable]
     except KeyError:
         pass
-    found = None
+    found: list[tuple[str, str]] = []
     for module_name, module in list(sys.modules.items()):
         if module_name == "__main__" or not hasattr(module, "__dict__"):
             continue
         for attribute, value in list(vars(module).items()):
             if value is variable:
-                found = module_name, attribute
+                found.append((module_name, attribute))
                 break
-        if found is not None:
+        if len(found) == _PLACES:
             break
-    _names[variable] = found
-    return found
+    names = _names[variable] = tuple(found)
+    return names
+
+
+def _is_a_loops(variable: ContextVar[Any]) -> bool:
+    return any(module.partition(".")[0] in _NOT_OURS for module, _ in _names_of(variable))
 
 
 def reduce_variable(variable: ContextVar[Any]) -> Any:
-    name = _name(variable)
-    if name is not None:
-        return _by_name, name
+    names = _names_of(variable)
+    if names:
+        return _by_name, names
     number = _numbers.get(variable)
     if number is None:
         import os
@@ -58,9 +66,18 @@ def reduce_variable(variable: ContextVar[Any]) -> Any:
     return _numbered, (number, variable.name)
 
 
-def _by_name(module: str, attribute: str) -> Any:
-    __import__(module)
-    return getattr(sys.modules[module], attribute)
+def _by_name(*names: tuple[str, str]) -> Any:
+    for module, attribute in names:
+        variable = getattr(sys.modules.get(module), attribute, None)
+        if variable is not None:
+            return variable
+    for module, attribute in names:
+        try:
+            __import__(module)
+            return getattr(sys.modules[module], attribute)
+        except Exception:
+            continue
+    raise LookupError(f"no such context variable here: {names}")
 
 
 def _numbered(number: str, name: str) -> ContextVar[Any]:
@@ -97,8 +114,7 @@ def capture() -> list[tuple[bytes, int]] | None:
 
 
 def _form_of(variable: ContextVar[Any], value: Any) -> Any:
-    name = _name(variable)
-    if name is not None and name[0].partition(".")[0] in _NOT_OURS:
+    if _is_a_loops(variable):
         _forms[variable] = None, _NOT_SENT
         return _NOT_SENT
     form = _pickled(variable, value)
@@ -121,8 +137,7 @@ def for_thread() -> Context:
     """A copy of the current context without the loops' bookkeeping: a thread has none of them."""
     context = Context()
     for variable, value in copy_context().items():
-        name = _name(variable)
-        if name is None or name[0].partition(".")[0] not in _NOT_OURS:
+        if not _is_a_loops(variable):
             context.run(variable.set, value)
     return context
 

@@ -51,6 +51,7 @@ class ForkServer:
                 self._process = subprocess.Popen(
                     [sys.executable, *_interpreter_flags(), "-c", boot],
                     stdin=subprocess.DEVNULL,
+                    env=self._environ,  # an isolate's is not that of its process
                     pass_fds=[theirs.fileno()],
                     # A process group of its own: Ctrl-C in a terminal goes to the parent alone.
                     process_group=0,

@@ -27,6 +27,7 @@ from ..errors import WorkerStuck
 from . import exit_guard
 from .base import Exit, Worker, thread_clock
 from .sender import Sender
+from .thread import may_be_daemon
 
 if TYPE_CHECKING:
     from .._wire.slab import Slab
@@ -89,11 +90,12 @@ class IsolateWorker(Worker):
     def start(self) -> None:
         self._control, self._hosts = socket.socketpair()
         self._control.setblocking(False)
-        self._finished = _thread.allocate_lock()
-        self._finished.acquire()
         self.loop.add_reader(self._control.fileno(), self._on_host_end)
         exit_guard.add(self)
-        _thread.start_new_thread(self._host, ())
+        # Joined before the interpreter that it belongs to ends, which is not always the program's:
+        # a thread that comes too late hangs for ever, with what it holds. At the end of a program
+        # it must not be waited for before `exit_guard` has had its turn.
+        self._thread = _thread.start_joinable_thread(self._host, daemon=may_be_daemon())
 
     # --- on the host thread ------------------------------------------------------------------
 
@@ -127,7 +129,6 @@ class IsolateWorker(Worker):
             self._channel.close_worker_ends()
             self._hosts.shutdown(socket.SHUT_RDWR)  # tells the loop
             self._hosts.close()
-            self._finished.release()
             shielded.discard(thread)
 
     shielded.add(_host.__code__)  # for the instructions before it has shielded its thread
@@ -208,16 +209,9 @@ class IsolateWorker(Worker):
         self._channel.end_calls()  # as in stop()
 
     def wait_finished(self, timeout: float) -> bool:
-        # Interrupted in between, in an isolate that is being stopped, nobody else would get it.
-        thread = _thread.get_ident()
-        shielded.add(thread)
-        try:
-            if not self._finished.acquire(timeout=timeout):
-                return False
-            self._finished.release()
-            return True
-        finally:
-            shielded.discard(thread)
+        self._thread.join(timeout)
+        is_done: bool = self._thread.is_done()
+        return is_done
 
     def kill_now(self) -> None:
         self.gone = True

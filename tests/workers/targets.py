@@ -11,17 +11,12 @@ from typing import Any
 
 from loopworkers import (
     AtomicInt64,
-    Broadcast,
+    NotTransferable,
     PortClosed,
-    RequestError,
     SharedBuffer,
     SharedEvent,
-    SharedLock,
-    Worker,
     channel,
     current_worker,
-    on_request,
-    request,
 )
 
 
@@ -42,9 +37,6 @@ class Unloadable:
 
     def __reduce__(self) -> Any:
         return int, ("not a number",)
-
-
-# --- plain functions ---------------------------------------------------------------------------
 
 
 def echo(port: Any) -> None:
@@ -76,29 +68,6 @@ def introduce_itself(port: Any) -> None:
     assert me is not None
     assert me.port is port
     port.send((me.id, me.name, me.kind, os.getpid()))
-
-
-def leave(port: Any, code: Any) -> None:
-    port.send("leaving")
-    sys.exit(code)
-
-
-def fail(port: Any) -> None:
-    port.send("failing")
-    raise LookupError("it was not there")
-
-
-def fail_at_once(port: Any) -> None:
-    raise LookupError("it was not there")
-
-
-class Unpicklable(Exception):
-    def __reduce__(self) -> Any:
-        raise TypeError("not to be pickled")
-
-
-def fail_oddly(port: Any) -> None:
-    raise Unpicklable("odd")
 
 
 def count_up(port: Any, buffer: SharedBuffer) -> None:
@@ -169,102 +138,6 @@ def close_while_receiving(port: Any) -> None:
     other.send(received[1:])
 
 
-# --- what resists its end ----------------------------------------------------------------------
-
-
-def spin(port: Any) -> None:
-    port.send(os.getpid())
-    while True:
-        pass
-
-
-def swallow(port: Any) -> None:
-    port.send(os.getpid())
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            pass
-
-
-def block_in_receive(port: Any) -> None:
-    port.send(os.getpid())
-    port.receive()
-
-
-def block_in_send(port: Any) -> None:
-    port.send(os.getpid())
-    data = bytes(50_000)
-    while True:
-        port.send(data)
-
-
-def block_on_lock(port: Any, lock: SharedLock) -> None:
-    port.send(os.getpid())
-    lock.acquire()
-
-
-def block_on_event(port: Any, event: SharedEvent) -> None:
-    port.send(os.getpid())
-    event.wait()
-
-
-def block_on_atomic(port: Any, buffer: SharedBuffer) -> None:
-    port.send(os.getpid())
-    AtomicInt64(buffer).wait(0)
-
-
-async def idle_on_a_loop(port: Any) -> None:
-    await port.send(os.getpid())
-    await asyncio.sleep(3600)
-
-
-async def swallow_on_a_loop(port: Any) -> None:
-    await port.send(os.getpid())
-    while True:
-        try:
-            await asyncio.sleep(3600)
-        except BaseException:
-            pass
-
-
-def ignore_sigterm(port: Any) -> None:
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    spin(port)
-
-
-async def start_another(port: Any, kind: Any) -> None:
-    """A worker with a worker of its own."""
-    async with Worker(spin, kind=kind) as inner:
-        await port.send(await inner.receive())
-        await port.send(inner.id)
-        await inner.wait()
-
-
-async def start_another_and_swallow(port: Any, kind: Any) -> None:
-    async with Worker(spin, kind=kind) as inner:
-        await port.send(await inner.receive())
-        while True:
-            try:
-                while True:
-                    pass
-            except BaseException:
-                pass
-
-
-class Exits:
-    """Ends the worker that it comes to."""
-
-    def __reduce__(self) -> Any:
-        return os._exit, (7,)
-
-
-# --- what is its own ---------------------------------------------------------------------------
-
-
 def show_environment(port: Any, *names: str) -> None:
     port.send({name: os.environ.get(name) for name in names})
     os.environ["LOOPWORKERS_TEST_SET_THERE"] = "yes"
@@ -307,171 +180,18 @@ def burn(port: Any) -> None:
         port.send("burned")
 
 
+async def burn_async(port: Any) -> None:
+    async for seconds in port:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+        await port.send("burned")
+
+
 def use_socket(port: Any) -> None:
     sock = port.receive()
     with sock:
         sock.sendall(b"from the worker")
-
-
-# --- broadcasts --------------------------------------------------------------------------------
-
-
-def chat(port: Any, name: str, others: int) -> None:
-    """Say hello to all others when told to, and tell what they have said."""
-    with Broadcast(name) as member:
-        port.send("joined")
-        me = port.receive()
-        member.send(me)
-        port.send(sorted(member.receive() for _ in range(others)))
-
-
-async def chat_async(port: Any, name: str, others: int) -> None:
-    async with Broadcast(name) as member:
-        await port.send("joined")
-        await member.send(await port.receive())
-        await port.send(sorted([await member.receive() for _ in range(others)]))
-
-
-async def chat_through_a_nested_worker(port: Any, name: str, others: int) -> None:
-    async with Worker(chat, name, others, kind="process") as inner:
-        await port.send(await inner.receive())
-        await inner.send(await port.receive())
-        await port.send(await inner.receive())
-
-
-# --- requests ----------------------------------------------------------------------------------
-
-
-def double(value: Any, source: int) -> Any:
-    if value == "fail":
-        raise LookupError("the handler failed")
-    if value == "never":
-        time.sleep(3600)
-    if value == "die":
-        os.abort()
-    return value * 2, source
-
-
-def answer(port: Any) -> None:
-    on_request(double)
-    port.send("ready")
-    for _ in port:
-        pass
-
-
-async def answer_async(port: Any) -> None:
-    @on_request
-    async def triple(value: Any, source: int) -> Any:
-        await asyncio.sleep(0)
-        return value * 3, source
-
-    await port.send("ready")
-    async for _ in port:
-        pass
-
-
-async def answer_below(port: Any) -> None:
-    """Only the nested one answers."""
-    async with Worker(answer, kind="process") as inner:
-        await inner.receive()
-        await port.send(inner.id)
-        async for _ in port:
-            pass
-
-
-def ask(port: Any) -> None:
-    for worker_id, value in port:
-        try:
-            port.send(request(worker_id, value, timeout=20))
-        except RequestError as error:
-            port.send(type(error).__name__)
-
-
-async def ask_async(port: Any) -> None:
-    async for worker_id, value in port:
-        try:
-            await port.send(await request(worker_id, value, timeout=20))
-        except RequestError as error:
-            await port.send(type(error).__name__)
-
-
-# --- shared memory -----------------------------------------------------------------------------
-
-
-def fill_stripe(port: Any, buffer: SharedBuffer, index: int, stripes: int) -> None:
-    size = len(buffer) // stripes
-    buffer.view[index * size : (index + 1) * size] = bytes([index + 1]) * size
-
-
-def increment(port: Any, buffer: SharedBuffer, times: int) -> None:
-    number = AtomicInt64(buffer)
-    for _ in range(times):
-        number.add(1)
-
-
-def increment_by_exchange(port: Any, buffer: SharedBuffer, times: int) -> None:
-    number = AtomicInt64(buffer)
-    for _ in range(times):
-        while not number.compare_exchange(old := number.load(), old + 1):
-            pass
-
-
-def increment_for_ever(port: Any, buffer: SharedBuffer) -> None:
-    number = AtomicInt64(buffer)
-    port.send("on")
-    while True:
-        number.add(1)
-
-
-def increment_under_lock(port: Any, buffer: SharedBuffer, lock: SharedLock, times: int) -> None:
-    cells = buffer.view.cast("q")
-    for _ in range(times):
-        with lock:
-            cells[0] += 1
-
-
-def hold_for_ever(port: Any, lock: SharedLock) -> None:
-    with lock:
-        port.send("held")
-        while True:
-            pass
-
-
-def look_at_lock(port: Any, lock: SharedLock) -> None:
-    port.send("on")
-    while True:
-        lock.acquire(0)
-        lock.locked()
-
-
-def take_and_give_back(port: Any, lock: SharedLock) -> None:
-    port.send("on")
-    while True:
-        with lock:
-            pass
-
-
-def die_holding(port: Any, lock: SharedLock) -> None:
-    lock.acquire()
-    port.send("held")
-    port.receive()
-    os.abort()
-
-
-def wait_and_tell(port: Any, buffer: SharedBuffer, value: int) -> None:
-    port.send("waiting")
-    port.send(AtomicInt64(buffer).wait(value))
-
-
-def wait_for_event(port: Any, event: SharedEvent) -> None:
-    port.send("waiting")
-    port.send(event.wait())
-
-
-def hand_over(port: Any) -> None:
-    buffer = port.receive()
-    buffer.view[0] = 77
-    port.send(buffer)
 
 
 def start_thread(port: Any) -> None:
@@ -485,3 +205,84 @@ def start_thread(port: Any) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+async def feed_itself(port: Any) -> None:
+    """Tell that another task gets its turns beside an endless chain of messages."""
+    first, second = channel()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    task = asyncio.create_task(tick())
+    with first, second:
+        await first.send(0)
+        while ticks < 20:
+            await first.send(await second.receive())
+    task.cancel()
+    await port.send("both had their turns")
+
+
+def echo_on_trio(port: Any) -> None:
+    import trio
+
+    trio.run(echo_async, port)
+
+
+def count_to(port: Any, buffer: SharedBuffer) -> None:
+    """Count the messages; that they come in order is seen by the sum."""
+    number = AtomicInt64(buffer)
+    for message in port:
+        number.compare_exchange(message, message + 1)
+
+
+async def count_to_async(port: Any, buffer: SharedBuffer) -> None:
+    number = AtomicInt64(buffer)
+    async for message in port:
+        number.compare_exchange(message, message + 1)
+
+
+def close_early(port: Any, event: SharedEvent) -> None:
+    """Close the port, twice, and go on."""
+    port.send("before")
+    port.close()
+    port.close()
+    try:
+        port.send("after")
+    except PortClosed:
+        event.wait()
+
+
+async def close_early_async(port: Any, event: SharedEvent) -> None:
+    await port.send("before")
+    port.close()
+    port.close()
+    try:
+        await port.send("after")
+    except PortClosed:
+        await event.wait()
+
+
+def send_itself(port: Any) -> None:
+    ours, theirs = channel()
+    for value in (port, [theirs, port]):
+        try:
+            port.send(value)
+        except NotTransferable as error:
+            port.send(type(error).__name__)
+    ours.send("alive")
+    port.send(theirs.receive())
+    ours.close()
+    theirs.close()
+
+
+def say_at_the_end(port: Any) -> None:
+    """End some time after the port, and print that."""
+    for _ in port:
+        pass
+    sum(range(300_000))
+    print("ended", flush=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
-import targets
+import targets_family
 from contract_help import LONG, KindParams, eventually
 
 from loopworkers import (
@@ -20,7 +20,11 @@ from loopworkers import (
 )
 
 pytestmark = pytest.mark.anyio
-TARGETS = [targets.chat, targets.chat_async, targets.chat_through_a_nested_worker]
+TARGETS = [
+    targets_family.chat,
+    targets_family.chat_async,
+    targets_family.chat_through_a_nested_worker,
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -34,7 +38,7 @@ async def test_all_others_of_the_name_hear_it_and_the_sender_never(kind: Any, ta
         with anyio.fail_after(LONG):
             for worker in (first, second):
                 assert await worker.receive() == "joined"
-            if target is targets.chat_through_a_nested_worker:
+            if target is targets_family.chat_through_a_nested_worker:
                 # Their joining comes by way of the outer workers' hubs.
                 await eventually(lambda: len(_members("family")) == 4)
             await here.send("here")
@@ -88,7 +92,7 @@ async def test_a_member_that_does_not_read_misses_messages_and_holds_up_nobody()
 @pytest.mark.parametrize("kind", KindParams("process", "isolate"))
 async def test_a_member_that_dies_is_forgotten(kind: Any) -> None:
     async with Broadcast("n") as here:
-        async with Worker(targets.chat, "n", 1, kind=kind) as worker:
+        async with Worker(targets_family.chat, "n", 1, kind=kind) as worker:
             await worker.receive()
             await worker.terminate()
         async with Broadcast("n") as there:
@@ -122,3 +126,17 @@ async def test_shared_memory_goes_to_all_and_what_moves_is_refused() -> None:
 def test_where_no_loop_runs_there_is_none() -> None:
     with pytest.raises(RuntimeError, match="no event loop"):
         Broadcast("n")
+
+
+async def test_a_member_that_closed_in_its_worker_hears_nothing(kind: Any) -> None:
+    async with (
+        Broadcast("n") as here,
+        Broadcast("n") as there,
+        Worker(targets_family.join_and_close, "n", kind=kind) as worker,
+    ):
+        assert await worker.receive() == "hears nothing"
+        for number in range(300):  # far more than a member that does not read could take
+            await here.send((number, bytes(1000)))
+            assert (await there.receive())[0] == number
+        await worker.send("end")
+        assert await worker.wait() == 0
