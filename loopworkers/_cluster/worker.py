@@ -62,13 +62,17 @@ class ClusterWorker:
         self._wrote_stacks = anyio.Event()
         self._pinged_at: float | None = None
         self._loop_delay = 0.0
+        self._sent: list[socket.socket] = []  # moved to the worker when it starts
         sockets: list[Any] = []
         for listener, is_handed_over in listeners:
             if is_handed_over:
                 self.handovers.append(Handover(listener))
-                sockets.append(self.handovers[-1].ends_for_worker())
+                ends = self.handovers[-1].ends_for_worker()
+                sockets.append(ends)
+                self._sent.append(ends[0])
             else:
-                sockets.append(listener.dup())
+                self._sent.append(listener.dup())
+                sockets.append(self._sent[-1])
         self.worker = Worker(
             member.run,
             target,
@@ -195,6 +199,6 @@ class ClusterWorker:
         self.settled.set()
         self.ended.set()
         self._control.close()
-        for handover in self.handovers:
-            handover.close()
+        for each in (*self.handovers, *self._sent):
+            each.close()
         self.ledger.close()
