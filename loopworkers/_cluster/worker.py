@@ -62,7 +62,7 @@ class ClusterWorker:
         self._wrote_stacks = anyio.Event()
         self._pinged_at: float | None = None
         self._loop_delay = 0.0
-        self._sent: list[socket.socket] = []  # moved to the worker when it starts
+        self._sent: list[Any] = [theirs]  # moved to the worker when it starts
         sockets: list[Any] = []
         for listener, is_handed_over in listeners:
             if is_handed_over:
