@@ -7,6 +7,7 @@ each. What no worker has room for stays in the kernel's queue of the listening s
 from __future__ import annotations
 
 import logging
+import os
 from errno import EMFILE, ENFILE
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ class Dealer:
         self._may_move = may_move
         self._workers: dict[ClusterWorker, int] = {}  # and what it had taken at the last look
         self._accepting = False
-        self._undealt: list[tuple[int, socket.socket, Any]] = []
+        self._undealt: list[tuple[int, int, Any]] = []  # the listener, the descriptor, the peer
         self._watch: Timer | None = None
 
     # --- who there is ----------------------------------------------------------------------
@@ -71,8 +72,8 @@ class Dealer:
         self._pause()
         if self._watch is not None:
             self._watch.cancel()
-        for _, connection, _ in self._undealt:
-            connection.close()
+        for _, fd, _ in self._undealt:
+            os.close(fd)
         self._undealt.clear()
 
     # --- dealing ---------------------------------------------------------------------------
@@ -99,7 +100,8 @@ class Dealer:
             if not self._accepting:
                 return
             try:
-                connection, peer = listener.accept()
+                # What `accept` calls, without an object that would live for microseconds.
+                fd, peer = listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -108,13 +110,13 @@ class Dealer:
                     self._pause()
                     self._loop.call_later(_NO_DESCRIPTOR_PAUSE, self.go_on)
                 return
-            self._deal(number, connection, peer)
+            self._deal(number, fd, peer)
 
-    def _deal(self, number: int, connection: socket.socket, peer: Any) -> None:
+    def _deal(self, number: int, fd: int, peer: Any) -> None:
         worker = self._choose(peer, self._workers)
-        if worker is None or not worker.handovers[number].give(connection, peer):
+        if worker is None or not worker.handovers[number].give(fd, peer):
             # At most one burst waits here: nothing more is accepted before it is dealt.
-            self._undealt.append((number, connection, peer))
+            self._undealt.append((number, fd, peer))
             self._pause()
             for each in self._workers:
                 each.ledger.wanted = True
@@ -151,5 +153,5 @@ class Dealer:
 
     def _take_back(self, worker: ClusterWorker) -> None:
         for number, handover in enumerate(worker.handovers):
-            for connection, peer in handover.take_back():
-                self._deal(number, connection, peer)
+            for fd, peer in handover.take_back():
+                self._deal(number, fd, peer)

@@ -9,11 +9,11 @@ primary keeps no copy of it, which would keep it open after the worker has close
 from __future__ import annotations
 
 import marshal
+import os
 import socket
 from array import array
 from errno import EAGAIN, ECONNABORTED, EINVAL, EMFILE, ENFILE, ENOBUFS, ETOOMANYREFS
-
-from .._wire.handles import unpack_rights
+from sys import byteorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ PACKETS = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
 # Bytes of one packet: the peer's address; the path of a Unix socket has at most 108.
 _LONGEST = 512
 _ONE = socket.CMSG_SPACE(4)
+_RIGHTS = (socket.SOL_SOCKET, socket.SCM_RIGHTS)
 _FULL = (EAGAIN, ENOBUFS, ETOOMANYREFS, EMFILE, ENFILE)
 
 
@@ -52,31 +53,27 @@ class Handover:
         except BlockingIOError:
             pass
 
-    def give(self, connection: socket.socket, peer: Any) -> bool:
-        """Whether there was room for it; then this copy of it is closed."""
+    def give(self, fd: int, peer: Any) -> bool:
+        """Whether there was room for it; then this copy of the descriptor is closed."""
         try:
-            self._ours.sendmsg(
-                [marshal.dumps(peer)],
-                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [connection.fileno()]))],
-            )
+            self._ours.sendmsg([marshal.dumps(peer)], [(*_RIGHTS, array("i", [fd]))])
         except OSError as error:
             if error.errno in _FULL:
                 return False
             raise
-        connection.close()
+        os.close(fd)
         self.given += 1
         return True
 
-    def take_back(self) -> Iterator[tuple[socket.socket, Any]]:
-        """What the worker has not taken yet."""
+    def take_back(self) -> Iterator[tuple[int, Any]]:
+        """What the worker has not taken yet: descriptors, and whom they are from."""
         while True:
             try:
                 fd, peer = receive(self._theirs, socket.MSG_DONTWAIT)
             except OSError:
                 return
             self.given -= 1
-            like = self._like
-            yield socket.socket(like.family, like.type, like.proto, fd), peer
+            yield fd, peer
 
     def close(self) -> None:
         self._ours.close()
@@ -84,9 +81,9 @@ class Handover:
 
 
 def receive(end: socket.socket, flags: int) -> tuple[int, Any]:
+    """The next connection in the kernel's queue; raises as ``recv`` does."""
     body, ancillary, _, _ = socket.socket.recvmsg(end, _LONGEST, _ONE, flags)
-    fds = unpack_rights(ancillary)
-    if not fds:
+    if not ancillary:
         # No packet: the other side is closed. Or the limit of open files has eaten it.
         raise OSError(ECONNABORTED if body else EINVAL, "no connection came")
-    return fds[0], marshal.loads(body)
+    return int.from_bytes(ancillary[0][2][:4], byteorder), marshal.loads(body)

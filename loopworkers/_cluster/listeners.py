@@ -37,13 +37,14 @@ class CountedListener(socket.socket):
         self.on_closed = on_closed
 
     def accept(self) -> tuple[socket.socket, Any]:
-        self._must_go_on()
+        if self.is_over:
+            self._refuse()
         connection, peer = super().accept()
         self._count(connection)
         return connection, peer
 
-    def _must_go_on(self) -> None:
-        if self.is_over and self.gettimeout() == 0:
+    def _refuse(self) -> None:
+        if self.gettimeout() == 0:
             raise BlockingIOError(EAGAIN, "this worker accepts no more connections")
 
     def _count(self, connection: socket.socket) -> None:
@@ -91,7 +92,8 @@ class HandedListener(CountedListener):
         return super().getsockopt(level, name, size) if size else super().getsockopt(level, name)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        self._must_go_on()
+        if self.is_over:
+            self._refuse()
         fd, peer = receive(self, 0)
         connection = socket.socket(*self._like, fd)
         self._count(connection)

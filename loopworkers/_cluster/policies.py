@@ -41,47 +41,41 @@ def chooser(policy: Policy, max_connections: int | None) -> Choose:
     return _Asked(policy, _RoundRobin(has_room), has_room)
 
 
-class _RoundRobin:
-    """One after the other, in the order of seats; the late ones when nobody else is left."""
+class _InTurn:
+    """The best one by `rank`, lower is better; in turn, by seats, among equals."""
 
     def __init__(self, has_room: Callable[[ClusterWorker], bool]) -> None:
         self._has_room = has_room
         self._last = -1
 
+    def rank(self, worker: ClusterWorker) -> int:
+        raise NotImplementedError
+
     def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
-        last = self._last
-        best = min(
-            (worker for worker in workers if self._has_room(worker)),
-            key=lambda worker: (worker.is_late, worker.seat <= last, worker.seat),
-            default=None,
-        )
+        best, best_key = None, None
+        for worker in workers:
+            if self._has_room(worker):
+                # The late ones when nobody else is left.
+                key = worker.is_late, self.rank(worker), worker.seat <= self._last, worker.seat
+                if best_key is None or key < best_key:
+                    best, best_key = worker, key
         if best is not None:
             self._last = best.seat
         return best
 
 
-class _LeastBusy:
-    """The one with the fewest open connections; in turn among those with as many."""
+class _RoundRobin(_InTurn):
+    """One after the other."""
 
-    def __init__(self, has_room: Callable[[ClusterWorker], bool]) -> None:
-        self._has_room = has_room
-        self._last = -1
+    def rank(self, worker: ClusterWorker) -> int:
+        return 0
 
-    def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
-        last = self._last
-        best = min(
-            (worker for worker in workers if self._has_room(worker)),
-            key=lambda worker: (
-                worker.is_late,
-                worker.untaken + worker.connections,
-                worker.seat <= last,
-                worker.seat,
-            ),
-            default=None,
-        )
-        if best is not None:
-            self._last = best.seat
-        return best
+
+class _LeastBusy(_InTurn):
+    """The one with the fewest open connections."""
+
+    def rank(self, worker: ClusterWorker) -> int:
+        return worker.untaken + worker.connections
 
 
 class _Asked:

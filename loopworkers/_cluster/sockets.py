@@ -19,7 +19,10 @@ _HINTS = {
 
 
 def bound_socket(family: int, kind: int, where: Any, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(family, kind)
+    # asyncio sets TCP_NODELAY on connections whose listener says that it is TCP, not on others:
+    # responses of two writes then wait for a delayed acknowledgement, 40 ms each.
+    is_tcp = kind == socket.SOCK_STREAM and family != AF_UNIX
+    sock = socket.socket(family, kind, socket.IPPROTO_TCP if is_tcp else 0)
     try:
         sock.setblocking(False)
         if kind == socket.SOCK_STREAM and os.name == "posix":

@@ -127,7 +127,10 @@ class ClusterWorker:
     @property
     def untaken(self) -> int:
         """Connections handed over to it that it has not accepted yet."""
-        return sum(handover.given for handover in self.handovers) - self.ledger.taken
+        given = 0
+        for handover in self.handovers:
+            given += handover.given
+        return given - self.ledger.taken
 
     @property
     def requests(self) -> int:

@@ -12,6 +12,7 @@ from . import waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .._shared.buffer import SharedBuffer
@@ -37,6 +38,20 @@ class IdleClock:
         cells = self._cells
         cells[_IDLE] += monotonic_ns() - cells[_SINCE]
         cells[_SINCE] = 0
+
+    def counting(self, wait: Callable[..., Any]) -> Callable[..., Any]:
+        """`begin` and `end` around every call of ``wait``, at half their cost."""
+        cells, now = self._cells, monotonic_ns
+
+        def counted(*args: Any) -> Any:
+            cells[_SINCE] = since = now()
+            try:
+                return wait(*args)
+            finally:
+                cells[_IDLE] += now() - since
+                cells[_SINCE] = 0
+
+        return counted
 
 
 def read(buffer: SharedBuffer) -> tuple[int, int]:
@@ -65,14 +80,11 @@ def _counting_loop(clock: IdleClock) -> Any:
     import asyncio
     import selectors
 
+    look = selectors.DefaultSelector.select
+    wait = clock.counting(look)
+
     class Selector(selectors.DefaultSelector):
         def select(self, timeout: float | None = None) -> Any:
-            if timeout is not None and timeout <= 0:
-                return super().select(timeout)
-            clock.begin()
-            try:
-                return super().select(timeout)
-            finally:
-                clock.end()
+            return (wait if timeout is None or timeout > 0 else look)(self, timeout)
 
     return asyncio.SelectorEventLoop(Selector())
