@@ -101,7 +101,7 @@ class Dealer:
                 return
             try:
                 # What `accept` calls, without an object that would live for microseconds.
-                fd, peer = listener._accept()  # type: ignore[attr-defined]
+                accepted: tuple[int, Any] = listener._accept()  # type: ignore[attr-defined]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -110,7 +110,7 @@ class Dealer:
                     self._pause()
                     self._loop.call_later(_NO_DESCRIPTOR_PAUSE, self.go_on)
                 return
-            self._deal(number, fd, peer)
+            self._deal(number, *accepted)
 
     def _deal(self, number: int, fd: int, peer: Any) -> None:
         worker = self._choose(peer, self._workers)
