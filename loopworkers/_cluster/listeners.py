@@ -68,7 +68,8 @@ class CountedListener(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         self._must_go_on()
-        fd, peer = self._accept()  # type: ignore[attr-defined]
+        unknown_to_typeshed: Any = self
+        fd, peer = unknown_to_typeshed._accept()
         connection = self.connection_class(self.family, self.type, self.proto, fd)
         if socket.getdefaulttimeout() is None and self.gettimeout():
             connection.setblocking(True)
