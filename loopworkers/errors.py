@@ -7,6 +7,7 @@
     ├── PoolFull              ``max_pending`` calls are already waiting
     ├── PoolClosed            the pool was closed, or belongs to another loop or process
     ├── PortClosed            the other end of a port is gone
+    ├── ClusterFailed         a worker of a cluster could not be started
     ├── RequestError          a request got no answer
     │   ├── UnknownWorker     there is no worker with that id
     │   ├── RequestToSelf     a worker asked itself
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 __all__ = [
     "CallTimeout",
+    "ClusterFailed",
     "HandlerFailed",
     "IsolateUnsupported",
     "LoopworkersError",

@@ -12,7 +12,10 @@ import loopworkers
 from loopworkers import errors
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs/reference"
-API = "".join((REFERENCE / page).read_text(encoding="utf-8") for page in ("api.md", "workers.md"))
+API = "".join(
+    (REFERENCE / page).read_text(encoding="utf-8")
+    for page in ("api.md", "workers.md", "cluster.md")
+)
 
 
 @pytest.mark.parametrize("name", loopworkers.__all__)

@@ -6,6 +6,7 @@ import socket
 from errno import EAGAIN
 from weakref import ref
 
+from .._wire.values import _reduce_socket, travellers
 from .handover import PACKETS, receive
 
 TYPE_CHECKING = False
@@ -16,6 +17,33 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 
+class Connection(socket.socket):
+    """Tells when it is closed, where the end of the object would tell late.
+
+    The transports of asyncio up to 3.11 are part of a cycle, and keep it until the garbage is
+    collected.
+    """
+
+    listener: CountedListener | None = None  # None of a `dup()`
+
+    def _real_close(self) -> None:
+        super()._real_close()  # type: ignore[misc]
+        self._tell()
+
+    def detach(self) -> int:
+        fd = super().detach()
+        self._tell()
+        return fd
+
+    def _tell(self) -> None:
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.closed(self)
+
+
+travellers[Connection] = _reduce_socket  # inside messages it is a socket like others
+
+
 class CountedListener(socket.socket):
     """A listening socket that counts what it has accepted in the worker's ledger.
 
@@ -23,9 +51,11 @@ class CountedListener(socket.socket):
         on_closed: called whenever a connection has been closed.
         is_over: set when the worker is to finish. asyncio loses a connection that it accepts in
             the turn of the loop in which the server is closed, so none is accepted before that.
+        connection_class: of what it accepts.
     """
 
     is_over = False
+    connection_class: type[socket.socket] = Connection
 
     _ledger: Ledger
     _open: set[ref[socket.socket]]
@@ -39,7 +69,11 @@ class CountedListener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         if self.is_over:
             self._refuse()
-        connection, peer = super().accept()
+        unknown_to_typeshed: Any = self
+        fd, peer = unknown_to_typeshed._accept()
+        connection = self.connection_class(self.family, self.type, self.proto, fd)
+        if socket.getdefaulttimeout() is None and self.gettimeout():
+            connection.setblocking(True)
         self._count(connection)
         return connection, peer
 
@@ -49,9 +83,15 @@ class CountedListener(socket.socket):
 
     def _count(self, connection: socket.socket) -> None:
         self._ledger.took()
-        # Counted as closed when the object goes: servers drop it when they close it, and it is a
-        # plain socket for those that look closely, as trio does.
+        # Counted as closed when the object goes, at the latest: servers drop it when they close it.
         self._open.add(ref(connection, self._gone))
+        if isinstance(connection, Connection):
+            connection.listener = self
+
+    def closed(self, connection: socket.socket) -> None:
+        """For servers that keep a closed one: it counts now, whoever still refers to it."""
+        if (found := ref(connection)) in self._open:
+            self._gone(found)
 
     def _gone(self, connection: ref[socket.socket]) -> None:
         self._open.discard(connection)
@@ -95,7 +135,7 @@ class HandedListener(CountedListener):
         if self.is_over:
             self._refuse()
         fd, peer = receive(self, 0)
-        connection = socket.socket(*self._like, fd)
+        connection = self.connection_class(*self._like, fd)
         self._count(connection)
         connection.settimeout(socket.getdefaulttimeout())
         self._tell_if_wanted()

@@ -131,9 +131,13 @@ class Member:
         return None
 
     async def _ready_on_loop(self) -> None:
+        import anyio.lowlevel
+
         from .._loop import current
 
         self._loop = current()
+        # Loads what `Stopping.wait` needs: it would hold up the first connections for that long.
+        await anyio.lowlevel.checkpoint()
         self._tell("ready")
 
     def served(self, requests: int = 1) -> None:

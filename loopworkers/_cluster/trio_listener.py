@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
 
 import trio
 
 from .listeners import CountedListener
 
-if TYPE_CHECKING:
-    import socket
-
 
 class _Listener(trio.abc.Listener[trio.SocketStream]):
     def __init__(self, listener: CountedListener) -> None:
         listener.setblocking(False)
+        listener.connection_class = socket.socket  # trio takes no class derived from it
         self.socket = listener
 
     async def accept(self) -> trio.SocketStream:
