@@ -94,7 +94,9 @@ const rounds = {
     return { ...spread(samples.slice(2)), made: spread(made.slice(2)).p50 };
   },
 
-  async worker_start({ warm_up, starts }) {
+  async worker_start({ beside, warm_up, starts }) {
+    const others = Array.from({ length: beside }, () => started('echo.mjs'));
+    for (const other of others) await answered(other);
     const samples = [];
     for (let turn = 0; turn < warm_up + starts; turn++) {
       const begin = now();
@@ -103,6 +105,7 @@ const rounds = {
       samples.push(now() - begin);
       await worker.terminate();
     }
+    for (const other of others) await other.terminate();
     return spread(samples.slice(warm_up));
   },
 

@@ -20,50 +20,55 @@ FLOORS = {
 }
 
 
+CASES = {
+    "the first": {"warm_up": 0, "beside": 0},
+    "when the last has ended": {"warm_up": 2, "beside": 0},
+    "beside another": {"warm_up": 2, "beside": 1},
+}
+
+
 def start(harness: Harness) -> Section:
     """From making a worker to its first message, against a program that prints a line."""
     keys = [*OURS, *FLOORS, NODE]
-    starts = harness.pick(20, 5)
+    outcomes: dict[str, Outcome] = {}
+    for case, params in CASES.items():
+        is_first = not params["warm_up"]
+        params = {**params, "starts": 1 if is_first else harness.pick(20, 5)}
 
-    def ask(key: str, warm_up: int, starts: int) -> Ask:
-        params = {"warm_up": warm_up, "starts": starts}
-        if key in FLOORS:
-            return "program_start", {**params, "imports": FLOORS[key][0]}
-        return "worker_start", {**params, "kind": key}
+        def ask(key: str, params: dict[str, int] = params) -> Ask:
+            if key in FLOORS:
+                return "program_start", {**params, "imports": FLOORS[key][0]}
+            return "worker_start", {**params, "kind": key}
 
-    rounds = harness.pick(7, 2)
-    cases = {
-        "the first": harness.compete(keys, rounds, lambda key: ask(key, 0, 1), fresh=True),
-        "a later one": harness.compete(keys, rounds, lambda key: ask(key, 2, starts)),
-    }
+        outcomes[case] = harness.compete(keys, harness.pick(7, 2), ask, fresh=is_first)
     lines = []
     for key in keys:
-        each = [time_line(outcome, key) for outcome in cases.values()]
-        line = Line(BY_KEY[key].label, " / ".join(case.figure for case in each))
-        line.spread = " / ".join(case.spread for case in each)
-        line.raw = dict(zip(cases, (case.raw for case in each), strict=True))
-        line.reason = each[0].reason or each[1].reason
+        each = {case: time_line(outcome, key) for case, outcome in outcomes.items()}
+        line = Line(BY_KEY[key].label, " / ".join(part.figure for part in each.values()))
+        line.raw = {case: part.raw for case, part in each.items()}
+        line.reason = next((part.reason for part in each.values() if part.reason), None)
         if key in FLOORS:
             line.who = FLOORS[key][1]
         if key in OURS:
-            line.checks = _start_checks(cases, key)
+            line.checks = _start_checks(outcomes, key)
         lines.append(line)
     remark = (
-        "The first is that of a program which has done nothing else; before a later one, two have "
-        "come and gone. The floor is a Python that prints a line; with what it takes to be sent "
-        "anything, it is the second one. The ends are not part of the times."
+        "The first is that of a program which has done nothing else. Later ones follow one after "
+        "the other, alone or beside one that idles all the time: the last process takes along "
+        "what others are forked from. The floor is a Python that prints a line; with what it "
+        "takes to be sent anything, it is the second one. The ends are not part of the times."
     )
-    title = "From making a worker to its first message, p50: " + " / ".join(cases)
+    title = "From making a worker to its first message, p50: " + " / ".join(CASES)
     return Section("worker-start", title, lines, [remark])
 
 
-def _start_checks(cases: dict[str, Outcome], key: str) -> list[Check]:
+def _start_checks(outcomes: dict[str, Outcome], key: str) -> list[Check]:
     checks = []
-    for case, outcome in cases.items():
+    for case, outcome in outcomes.items():
         floor = outcome.ratio(key, "floor", "p50")
         words = times(floor, f"{PROGRAM}, {case}")
         checks.append(judge(floor, words, 0.5, None, "x") if key == "isolate" else Check(words))
-    for case, outcome in cases.items():
+    for case, outcome in outcomes.items():
         node = outcome.ratio(key, NODE, "p50")
         checks.append(compared_only(node, f"worker_threads, {case}"))
     return checks
