@@ -84,10 +84,10 @@ def move(harness: Harness) -> Section:
     """1 MiB by `transfer=`, a number back; and 16 MiB, which tells what is copied."""
     whats = ["SharedBuffer", "bytearray"]
     ours = ["isolate", "process"]
-    calls = harness.pick(30, 10)
+    calls = {SIZE: harness.pick(30, 10), SIZE * MORE: harness.pick(9, 3)}
 
     def compete(what: str, size: int) -> Outcome:
-        params = {"what": what, "size": size, "calls": calls}
+        params = {"what": what, "size": size, "calls": calls[size]}
 
         def ask(key: str) -> Ask:
             return ("copy" if key == "floor" else "port_move"), {**params, "kind": key}

@@ -33,14 +33,15 @@ def start(harness: Harness) -> Section:
     outcomes: dict[str, Outcome] = {}
     for case, params in CASES.items():
         is_first = not params["warm_up"]
-        params = {**params, "starts": 1 if is_first else harness.pick(20, 5)}
+        params = {**params, "starts": 1 if is_first else harness.pick(9, 3)}
 
         def ask(key: str, params: dict[str, int] = params) -> Ask:
             if key in FLOORS:
                 return "program_start", {**params, "imports": FLOORS[key][0]}
             return "worker_start", {**params, "kind": key}
 
-        outcomes[case] = harness.compete(keys, harness.pick(7, 2), ask, fresh=is_first)
+        rounds = harness.pick(7, 2)
+        outcomes[case] = harness.compete(keys, rounds, ask, fresh=is_first, budget=30)
     lines = []
     for key in keys:
         each = {case: time_line(outcome, key) for case, outcome in outcomes.items()}
@@ -83,7 +84,7 @@ def memory(harness: Harness) -> Section:
         name = "program_memory" if key == "floor" else "worker_memory"
         return name, {**params, "kind": key}
 
-    outcome = harness.compete(keys, harness.pick(5, 1), ask, fresh=True, seconds=20)
+    outcome = harness.compete(keys, harness.pick(3, 1), ask, fresh=True, budget=30)
     lines = []
     for key in keys:
         values = outcome.values(key, "each")
