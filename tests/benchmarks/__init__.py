@@ -10,9 +10,10 @@ How it is built, from the outside in:
     harness           interleaved rounds, time limits, ratios paired round by round
     players           starts one process per contender, asks it for a round, ends it
     player            inside that process: opens the pool and carries out rounds
-    rounds, faults    the measured code itself, the same for every contender
+    rounds, faults    the measured code itself, the same for every pool
+    ports, workers    the measured code of `Worker`s, which stay; Node's counterpart is threads.mjs
     ours, peers       how each library is called; floor: the same work with no library at all
-    node/, nodejs     the same line protocol for Node's pools
+    node/, nodejs     the same line protocol for Node's pools and worker_threads
 
 Every contender lives in a process of its own, so that one that hangs, crashes or leaks loses its
 own figures only. Contenders take turns, round by round, so that drift of a noisy machine hits all

@@ -19,7 +19,7 @@ def _arguments() -> argparse.Namespace:
         description="loopworkers, its peers and the floor, side by side in one table.",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer, shorter rounds: under a minute"
+        "--quick", action="store_true", help="fewer, shorter rounds: a minute or so"
     )
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=ROWS, help="of " + ", ".join(ROWS)
@@ -34,7 +34,7 @@ def main() -> int:
     arguments = _arguments()
     begin = time.monotonic()
     node = nodejs.prepare(seconds=20 if arguments.quick else 60)
-    harness = Harness(arguments.quick, node, limit=52 if arguments.quick else 330)
+    harness = Harness(arguments.quick, node, limit=100 if arguments.quick else 480)
     header = machine.header(arguments.quick)
     sections = []
     try:

@@ -24,6 +24,7 @@ _ALL = [
     Contender("isolate-trio", "loopworkers isolate, trio", "ours", loop="trio"),
     Contender("floor", "floor", "floor"),
     Contender("floor-one-core", "floor", "floor"),
+    Contender("floor-with-imports", "floor", "floor"),
     Contender("ppe", "ProcessPoolExecutor", "peer"),
     Contender("ipe", "InterpreterPoolExecutor", "peer"),
     Contender("tpe", "ThreadPoolExecutor", "peer"),
@@ -33,6 +34,7 @@ _ALL = [
     Contender("trio-parallel", "trio-parallel (trio)", "peer", "trio-parallel", loop="trio"),
     Contender("piscina", "piscina (Node)", "peer", "piscina", loop="node", node=True),
     Contender("tinypool", "tinypool (Node)", "peer", "tinypool", loop="node", node=True),
+    Contender("worker-threads", "worker_threads (Node)", "peer", loop="node", node=True),
 ]
 
 BY_KEY = {contender.key: contender for contender in _ALL}

@@ -8,14 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import work
+from .memory import proportional
 from .rounds import measure_lateness, spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from .player import Stage
 
@@ -25,6 +27,7 @@ clock = time.perf_counter
 
 # About what a small call and its answer take as frames.
 MESSAGE = b"x" * 64
+_PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
 
 def opener(_workers: int) -> Any:
@@ -32,9 +35,12 @@ def opener(_workers: int) -> Any:
     raise NotImplementedError("the floor has no pool")
 
 
+def _child(function: str, **options: Any) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return _program(f"from benchmarks import floor; floor.{function}()", **options)
+
+
 @contextmanager
-def _child(function: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    code = f"from benchmarks import floor; floor.{function}()"
+def _program(code: str, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     child = subprocess.Popen([sys.executable, "-c", code], **options)
     try:
         yield child
@@ -156,8 +162,7 @@ def _bare_workers(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     if not count:
         yield []
         return
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with _child("bare", **pipes) as child, _bare_workers(count - 1) as others:
+    with _child("bare", **_PIPES) as child, _bare_workers(count - 1) as others:
         assert child.stdout is not None
         child.stdout.readline()  # started
         yield [child, *others]
@@ -186,6 +191,40 @@ async def bare_batch(_stage: Stage, params: Params) -> Figures:
             rate += calls // workers / took
             busy += inside / took / workers
         return {"took": calls / rate, "busy": busy}
+
+
+async def program_start(_stage: Stage, params: Params) -> Figures:
+    """From starting an interpreter to its first line, as asyncio's users start programs."""
+    samples, code = [], f"{params['imports']}print('hello', flush=True)"
+    for _ in range(params["warm_up"] + params["starts"]):
+        start = clock()
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        line = await child.stdout.readline()
+        samples.append(clock() - start)
+        if line != b"hello\n":
+            raise OSError("the program did not say hello")
+        await child.wait()
+    return spread(samples[params["warm_up"] :])
+
+
+async def program_memory(stage: Stage, params: Params) -> Figures:
+    """What each further interpreter adds that has imported nothing and waits for a line."""
+    with ExitStack() as stack:
+
+        async def idle(count: int) -> int:
+            for _ in range(count):
+                child = stack.enter_context(_program("print(flush=True); input()", **_PIPES))
+                assert child.stdout is not None
+                child.stdout.readline()
+            await stage.backend.sleep(0.2)
+            return proportional()
+
+        before = await idle(1)
+        grown = await idle(params["workers"]) - before
+    return {"each": grown / params["workers"]}
 
 
 async def idle_delay(stage: Stage, params: Params) -> Figures:
@@ -222,6 +261,8 @@ ROUNDS = {
     "ping_pong": ping_pong,
     "copy": copy,
     "calibrate": calibrate,
+    "program_start": program_start,
+    "program_memory": program_memory,
     "bare_batch": bare_batch,
     "idle_delay": idle_delay,
     "inline_delay": inline_delay,

@@ -1,4 +1,4 @@
-"""Resident memory of this process and of its descendants, from /proc."""
+"""Memory of this process and of its descendants, from /proc."""
 
 from __future__ import annotations
 
@@ -38,3 +38,20 @@ def resident() -> tuple[int, int]:
         raise OSError("resident memory is read from /proc, which this system lacks")
     me = os.getpid()
     return _pages(me) * _PAGE, sum(map(_pages, _descendants(me))) * _PAGE
+
+
+def proportional() -> int:
+    """Bytes of this process and all below it, where a page that several share counts once.
+
+    The kernel's "proportional set size": each of those that have a page is given its part of it.
+    Resident memory would count what a fork has left shared as often as there are processes.
+    """
+    return sum(map(_pss, [os.getpid(), *_descendants(os.getpid())]))
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except ProcessLookupError:
+        return 0  # it has just ended
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from loopworkers import WorkerPool
+from loopworkers import Worker, WorkerPool
 
 from .peers import Opener, Side
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from typing import Any
 
 
 @asynccontextmanager
@@ -27,3 +28,9 @@ def opener(key: str) -> Opener:
         # 3.11-3.13 have no isolates: say so before anything is measured.
         from concurrent.futures import InterpreterPoolExecutor  # noqa: F401
     return partial(_pool, kind)
+
+
+def worker(key: str, target: Callable[..., Any]) -> Worker:
+    """One that stays, of a kind as in `opener`."""
+    kind: Any = key.partition("-")[0]
+    return Worker(target, kind=kind)

@@ -12,7 +12,7 @@ import traceback
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import faults, floor, rounds
+from . import faults, floor, ports, rounds, workers
 from .backends import Backend, backend_for
 from .contenders import BY_KEY
 
@@ -74,7 +74,9 @@ def _opener(key: str) -> Opener:
 
 
 async def _serve(backend: Backend, opener: Opener) -> None:
-    known = {**rounds.ROUNDS, **faults.ROUNDS, **floor.ROUNDS}
+    known: dict[str, Any] = {}
+    for module in (rounds, faults, ports, workers, floor):
+        known |= module.ROUNDS
     async with AsyncExitStack() as stack:
         stage = Stage(backend, opener, stack)
         _say(ready=True)

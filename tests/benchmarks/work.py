@@ -45,3 +45,24 @@ def spin(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
+
+
+# --- for a `Worker`: each gets its port ---
+
+
+def echo(port) -> None:  # type: ignore[no-untyped-def]
+    """Send back what comes, until the other side closes."""
+    for message in port:
+        port.send(message)
+
+
+def size_of_each(port) -> None:  # type: ignore[no-untyped-def]
+    """Answer each large message as `size` does; a `SharedBuffer` is looked at in place."""
+    for message in port:
+        port.send(size(getattr(message, "view", message)))
+        del message  # else it would be let go when the next one comes, which would pay for it
+
+
+def hello(port) -> None:  # type: ignore[no-untyped-def]
+    """The first message, as soon as can be."""
+    port.send("hello")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import calls, load, payload, start
+from . import calls, load, payload, ports, start, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,5 +24,10 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "long-call": load.long_call,
     "loop-delay": load.loop_delay,
     "map-memory": load.map_memory,
+    "port-echo": ports.echo,
+    "port-rate": ports.rate,
+    "port-move": ports.move,
+    "worker-start": workers.start,
+    "worker-memory": workers.memory,
     "import": start.import_time,
 }

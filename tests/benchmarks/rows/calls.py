@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..contenders import NODE, OTHER_LOOPS, OURS, PEERS
-from ..report import Check, Line, Section, judge
-from .lines import WORKERS, compared_only, time_line, times
+from ..report import Check, Section, judge
+from .lines import WORKERS, compared_only, rate_line, time_line, times
 
 if TYPE_CHECKING:
     from ..harness import Ask, Harness, Outcome
@@ -65,7 +65,7 @@ def throughput(harness: Harness) -> Section:
     outcome = harness.compete(keys, harness.pick(5, 3), ("throughput", params))
     lines = []
     for key in keys:
-        line = _rate_line(outcome, key)
+        line = rate_line(outcome, key)
         if key in ("process", "isolate"):
             ppe, tinypool = (outcome.ratio(key, other, "rate") for other in ("ppe", "tinypool"))
             line.checks = [
@@ -74,12 +74,3 @@ def throughput(harness: Harness) -> Section:
             ]
         lines.append(line)
     return Section("throughput", "No-op calls a second, 64 in flight", lines)
-
-
-def _rate_line(outcome: Outcome, key: str) -> Line:
-    line = time_line(outcome, key, "rate")
-    values = outcome.values(key, "rate")
-    if values:
-        line.figure = f"{outcome.median(key, 'rate'):,.0f} /s"
-        line.spread = f"{min(values):,.0f} .. {max(values):,.0f}"
-    return line

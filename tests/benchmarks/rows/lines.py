@@ -23,6 +23,16 @@ def time_line(outcome: Outcome, key: str, name: str = "p50", who: str | None = N
     return line
 
 
+def rate_line(outcome: Outcome, key: str) -> Line:
+    """One rate, and its range over the rounds."""
+    line = time_line(outcome, key, "rate")
+    values = outcome.values(key, "rate")
+    if values:
+        line.figure = f"{outcome.median(key, 'rate'):,.0f} /s"
+        line.spread = f"{min(values):,.0f} .. {max(values):,.0f}"
+    return line
+
+
 def tail_line(outcome: Outcome, key: str, who: str | None = None) -> Line:
     """p50 and p99 as medians over the rounds, the maximum over all of them."""
     line = Line(who or BY_KEY[key].label, reason=outcome.reasons.get(key))
