@@ -136,7 +136,7 @@ class Dealer:
             taken = worker.ledger.taken
             if worker.untaken:
                 self._watch_soon()
-                if taken == self._workers[worker] and not worker.is_late:
+                if taken == self._workers[worker]:
                     self._on_late(worker)
             self._workers[worker] = taken
         if self._undealt:

@@ -41,8 +41,13 @@ def chooser(policy: Policy, max_connections: int | None) -> Choose:
     return _Asked(policy, _RoundRobin(has_room), has_room)
 
 
+def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:
+    """Late ones are for when all are: the others have room sooner, even if they have none now."""
+    return [worker for worker in workers if not worker.is_late] or workers
+
+
 class _RoundRobin:
-    """One after the other, in the order of seats; the late ones when nobody else is left."""
+    """One after the other, in the order of seats."""
 
     def __init__(self, has_room: Callable[[ClusterWorker], bool]) -> None:
         self._has_room = has_room
@@ -51,8 +56,8 @@ class _RoundRobin:
     def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
         last = self._last
         best = min(
-            (worker for worker in workers if self._has_room(worker)),
-            key=lambda worker: (worker.is_late, worker.seat <= last, worker.seat),
+            filter(self._has_room, _punctual(workers)),
+            key=lambda worker: (worker.seat <= last, worker.seat),
             default=None,
         )
         if best is not None:
@@ -70,9 +75,8 @@ class _LeastBusy:
     def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
         last = self._last
         best = min(
-            (worker for worker in workers if self._has_room(worker)),
+            filter(self._has_room, _punctual(workers)),
             key=lambda worker: (
-                worker.is_late,
                 worker.untaken + worker.connections,
                 worker.seat <= last,
                 worker.seat,
