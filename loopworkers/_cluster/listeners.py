@@ -52,6 +52,11 @@ class CountedListener(socket.socket):
         # plain socket for those that look closely, as trio does.
         self._open.add(ref(connection, self._gone))
 
+    def closed(self, connection: socket.socket) -> None:
+        """For servers that keep a closed one: it counts now, whoever still refers to it."""
+        if (found := ref(connection)) in self._open:
+            self._gone(found)
+
     def _gone(self, connection: ref[socket.socket]) -> None:
         self._open.discard(connection)
         self._ledger.closed()
