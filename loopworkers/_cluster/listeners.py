@@ -43,7 +43,7 @@ class CountedListener(socket.socket):
         return connection, peer
 
     def _must_go_on(self) -> None:
-        if self.is_over and self.gettimeout() == 0:
+        if self._ledger.over or (self.is_over and self.gettimeout() == 0):
             raise BlockingIOError(EAGAIN, "this worker accepts no more connections")
 
     def _count(self, connection: socket.socket) -> None:
