@@ -20,6 +20,10 @@ def answer(member: Any, line: bytes) -> bytes:
         end = time.monotonic() + float(what[1])
         while time.monotonic() < end:
             pass
+    elif what[:1] == [b"spin"]:  # for ever, and a file tells that it has begun
+        open(what[1], "w").close()
+        while True:
+            pass
     elif what == [b"kind"]:
         line = member.kind.encode()
     elif what == [b"environment"]:
@@ -170,6 +174,13 @@ async def echo(member: Any) -> None:
     await member.ready()
     async for message in member.port:
         await member.port.send(message)
+
+
+async def tell_socket(member: Any) -> None:
+    """The number that the kernel gives its socket, in whatever process it is."""
+    await member.ready()
+    await member.port.send(os.fstat(member.listeners[0].fileno()).st_ino)
+    await member.stopping.wait()
 
 
 async def write_to_sockets(member: Any) -> None:
