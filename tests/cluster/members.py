@@ -205,3 +205,16 @@ async def serve_udp(member: Any) -> None:
     await member.ready()
     await member.stopping.wait()
     transport.close()
+
+
+async def write_rubbish(member: Any, which: str) -> None:
+    """When told, where only whole frames should be."""
+
+    async def when_told() -> None:
+        await member.port.receive()
+        port = member.port if which == "port" else member._control
+        os.write(port._pipe.socket.fileno(), b"\xff" * 1000)
+
+    telling = asyncio.create_task(when_told())
+    await serve(member)
+    telling.cancel()
