@@ -75,7 +75,7 @@ async def serve(
                     if reload_on:
                         group.start_soon(_reload_on_change, cluster, reload_on)
                     await cluster.wait()
-            except (ClusterFailed, OSError) as error:
+            except (ClusterFailed, OSError, ValueError) as error:
                 failure = error
             group.cancel_scope.cancel()
     if failure is not None:
