@@ -101,7 +101,8 @@ class Dealer:
                 return
             try:
                 # What `accept` calls, without an object that would live for microseconds.
-                accepted: tuple[int, Any] = listener._accept()  # type: ignore[attr-defined]
+                unknown_to_typeshed: Any = listener
+                fd, peer = unknown_to_typeshed._accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -110,7 +111,7 @@ class Dealer:
                     self._pause()
                     self._loop.call_later(_NO_DESCRIPTOR_PAUSE, self.go_on)
                 return
-            self._deal(number, *accepted)
+            self._deal(number, fd, peer)
 
     def _deal(self, number: int, fd: int, peer: Any) -> None:
         worker = self._choose(peer, self._workers)
@@ -138,7 +139,7 @@ class Dealer:
             taken = worker.ledger.taken
             if worker.untaken:
                 self._watch_soon()
-                if taken == self._workers[worker] and not worker.is_late:
+                if taken == self._workers[worker]:
                     self._on_late(worker)
             self._workers[worker] = taken
         if self._undealt:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_TAKEN, _CLOSED, _SERVED, _WANTED = range(4)
+_TAKEN, _CLOSED, _SERVED, _WANTED, _OVER = range(5)
 
 
 class Ledger:
@@ -22,10 +22,12 @@ class Ledger:
         closed: how many of them it has closed again.
         served: requests that it has told of.
         wanted: set by the primary, which waits for a change; the worker tells it and unsets it.
+        over: set by the primary when it ends the worker by force, which takes some time where it is
+            done by an exception: whatever is accepted meanwhile would be lost.
     """
 
     def __init__(self, buffer: SharedBuffer | None = None) -> None:
-        self.buffer = buffer or SharedBuffer(4 * 8)
+        self.buffer = buffer or SharedBuffer(5 * 8)
         self._cells: Any = self.buffer._cells
 
     @property
@@ -47,6 +49,14 @@ class Ledger:
     @wanted.setter
     def wanted(self, value: bool) -> None:
         self._cells[_WANTED] = value
+
+    @property
+    def over(self) -> bool:
+        return bool(self._cells[_OVER])
+
+    @over.setter
+    def over(self, value: bool) -> None:
+        self._cells[_OVER] = value
 
     def took(self) -> None:
         self._cells[_TAKEN] += 1

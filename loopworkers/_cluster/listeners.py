@@ -67,7 +67,7 @@ class CountedListener(socket.socket):
         self.on_closed = on_closed
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self.is_over:
+        if self.is_over or self._ledger.over:
             self._refuse()
         unknown_to_typeshed: Any = self
         fd, peer = unknown_to_typeshed._accept()
@@ -78,7 +78,7 @@ class CountedListener(socket.socket):
         return connection, peer
 
     def _refuse(self) -> None:
-        if self.gettimeout() == 0:
+        if self._ledger.over or self.gettimeout() == 0:
             raise BlockingIOError(EAGAIN, "this worker accepts no more connections")
 
     def _count(self, connection: socket.socket) -> None:
@@ -132,7 +132,7 @@ class HandedListener(CountedListener):
         return super().getsockopt(level, name, size) if size else super().getsockopt(level, name)
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self.is_over:
+        if self.is_over or self._ledger.over:
             self._refuse()
         fd, peer = receive(self, 0)
         connection = self.connection_class(*self._like, fd)

@@ -41,6 +41,11 @@ def chooser(policy: Policy, max_connections: int | None) -> Choose:
     return _Asked(policy, _RoundRobin(has_room), has_room)
 
 
+def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:
+    """Late ones are for when all are: the others have room sooner, even if they have none now."""
+    return [worker for worker in workers if not worker.is_late] or workers
+
+
 class _InTurn:
     """The best one by `rank`, lower is better; in turn, by seats, among equals."""
 
@@ -53,10 +58,9 @@ class _InTurn:
 
     def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
         best, best_key = None, None
-        for worker in workers:
+        for worker in _punctual(workers):
             if self._has_room(worker):
-                # The late ones when nobody else is left.
-                key = worker.is_late, self.rank(worker), worker.seat <= self._last, worker.seat
+                key = self.rank(worker), worker.seat <= self._last, worker.seat
                 if best_key is None or key < best_key:
                     best, best_key = worker, key
         if best is not None:

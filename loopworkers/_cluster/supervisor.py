@@ -157,7 +157,7 @@ class Supervisor:
             self._dealer.remove(worker)
         self._tell(WorkerDraining(worker, reason))
         if worker.state == "starting":
-            await worker.worker.terminate()
+            await worker.terminate()
         else:
             worker.state = "draining"
             worker.ask("drain")
@@ -168,7 +168,7 @@ class Supervisor:
 
     async def kill(self, worker: ClusterWorker) -> None:
         self._tell(WorkerKilled(worker, "asked"))
-        await worker.worker.terminate()
+        await worker.terminate()
         await worker.ended.wait()
 
     async def _kill(
@@ -178,7 +178,7 @@ class Supervisor:
         self._tell(WorkerKilled(worker, reason))
         _logger.error("%r is killed (%s); its stacks follow on its stderr", worker, reason)
         await worker.write_stacks(_STACKS_PATIENCE)
-        await worker.worker.terminate()
+        await worker.terminate()
         await worker.ended.wait()
 
     def _bury(self, worker: ClusterWorker) -> None:

@@ -197,6 +197,11 @@ class ClusterWorker:
         with anyio.move_on_after(patience):
             await self._wrote_stacks.wait()
 
+    async def terminate(self) -> None:
+        """End it by force."""
+        self.ledger.over = True
+        await self.worker.terminate()
+
     def end(self) -> None:
         self.state = "ended"
         self.settled.set()

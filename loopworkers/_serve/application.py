@@ -79,8 +79,9 @@ class Watched:
     and keeps the error of a start-up that failed, which servers only print.
     """
 
-    def __init__(self, app: Application, member: Member) -> None:
+    def __init__(self, app: Application, member: Member, *, needs_lifespan: bool) -> None:
         self._app = app
+        self._needs_lifespan = needs_lifespan
         self._member = member
         self._is_stopping = member.stopping.is_set
         self.error: ApplicationError | None = None
@@ -107,14 +108,24 @@ class Watched:
         return send_checked
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
         async def send_watched(message: dict[str, Any]) -> None:
+            nonlocal started
+            started = True
             if message["type"] == "lifespan.startup.failed":
                 lines = str(message.get("message") or "it gave no reason").strip().splitlines()
                 self.error = ApplicationError(f"the application's start-up failed: {lines[-1]}")
                 message = {"type": "lifespan.startup.failed", "message": ""}
             await send(message)
 
-        await self._app(scope, receive, send_watched)
+        try:
+            await self._app(scope, receive, send_watched)
+        except Exception as error:
+            # Else it is taken for an application that knows no lifespan.
+            if started or not self._needs_lifespan:
+                raise
+            await send_watched({"type": "lifespan.startup.failed", "message": _line_of(error)})
 
 
 def _with_close(message: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ async def serve(member: Member, name: str, options: dict[str, Any]) -> None:
     from .application import Watched, load
 
     logging.basicConfig(format=_FORMAT, level=options["log_level"].upper(), stream=sys.stderr)
-    app = Watched(load(name, factory=options["factory"]), member)
+    loaded = load(name, factory=options["factory"])
+    app = Watched(loaded, member, needs_lifespan=options["lifespan"] == "on")
     if options["server"] == "uvicorn":
         from . import with_uvicorn as server
     else:

@@ -20,6 +20,10 @@ def answer(member: Any, line: bytes) -> bytes:
         end = time.monotonic() + float(what[1])
         while time.monotonic() < end:
             pass
+    elif what[:1] == [b"spin"]:  # for ever, and a file tells that it has begun
+        open(what[1], "w").close()
+        while True:
+            pass
     elif what == [b"kind"]:
         line = member.kind.encode()
     elif what == [b"environment"]:
@@ -172,6 +176,13 @@ async def echo(member: Any) -> None:
         await member.port.send(message)
 
 
+async def tell_socket(member: Any) -> None:
+    """The number that the kernel gives its socket, in whatever process it is."""
+    await member.ready()
+    await member.port.send(os.fstat(member.listeners[0].fileno()).st_ino)
+    await member.stopping.wait()
+
+
 async def write_to_sockets(member: Any) -> None:
     await member.ready()
     async for text, connection in member.port:
@@ -194,3 +205,16 @@ async def serve_udp(member: Any) -> None:
     await member.ready()
     await member.stopping.wait()
     transport.close()
+
+
+async def write_rubbish(member: Any, which: str) -> None:
+    """When told, where only whole frames should be."""
+
+    async def when_told() -> None:
+        await member.port.receive()
+        port = member.port if which == "port" else member._control
+        os.write(port._pipe.socket.fileno(), b"\xff" * 1000)
+
+    telling = asyncio.create_task(when_told())
+    await serve(member)
+    telling.cancel()

@@ -1,0 +1,237 @@
+"""What goes wrong with workers, or with the primary, and what becomes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import members
+import psutil
+import pytest
+from clients import Client, Load, ask
+from contract_help import HERE, LONG, ROOT, eventually, eventually_sync, run_script
+
+from loopworkers import (
+    Cluster,
+    Recycle,
+    Restart,
+    WorkerDraining,
+    WorkerExited,
+    WorkerKilled,
+    WorkerReady,
+    WorkerRestarting,
+)
+from loopworkers._cluster import supervisor
+
+LOCAL = "127.0.0.1:0"
+PATHS = os.pathsep.join((ROOT, HERE, str(Path(__file__).parent)))
+
+PRIMARY = """if True:
+    import anyio, members
+    from loopworkers import Cluster
+
+    async def main():
+        async with Cluster(
+            members.{target}, workers=2, kind={kind!r}, listen="127.0.0.1:{port}", policy={policy!r}
+        ) as cluster:
+            await cluster.ready()
+            pids = [worker.pid for worker in cluster.workers.values() if worker.pid]
+            print(cluster.addresses[0].rpartition(":")[2], *pids, flush=True)
+            {then}
+
+    if __name__ == "__main__":
+        anyio.run(main)
+"""
+
+
+@pytest.fixture
+def checks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_CHECK_EVERY", 0.02)
+
+
+async def next_of(events: Any, kind: Any) -> Any:
+    with anyio.fail_after(LONG):
+        async for event in events:
+            if isinstance(event, kind):
+                return event
+    raise AssertionError(f"there was no {kind}")
+
+
+# --- the primary ---------------------------------------------------------------------------------
+
+
+def start_primary(folder: Path, text: str) -> subprocess.Popen[str]:
+    (folder / "script.py").write_text(text)
+    environ = {**os.environ, "PYTHONPATH": PATHS}
+    command = [sys.executable, str(folder / "script.py")]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+
+
+def test_workers_end_with_their_primary(kind: Any, policy: Any, tmp_path: Any) -> None:
+    port = 0
+    for _ in range(2):  # the port can be had again
+        text = PRIMARY.format(
+            kind=kind, policy=policy, port=port, target="serve", then="await cluster.wait()"
+        )
+        with start_primary(tmp_path, text) as primary:
+            assert primary.stdout is not None
+            port, *_ = map(int, primary.stdout.readline().split())
+            family = psutil.Process(primary.pid).children(recursive=True)
+            assert bool(family) == (kind == "process")
+            primary.kill()
+        assert eventually_sync(lambda family=family: not any(p.is_running() for p in family))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_leaving_the_loop_without_the_block_leaves_nothing(
+    kind: Any, backend: str, tmp_path: Any
+) -> None:
+    text = PRIMARY.format(kind=kind, policy="shared", port=0, target="serve", then="pass")
+    (tmp_path / "members.py").write_text(Path(members.__file__).read_text())
+    # An iterator that is given up where its `async with` has not ended.
+    text = text.replace("async def main():", "async def run():")
+    text = text.replace("            pass\n", "            yield pids\n")
+    text = text.replace(
+        '    if __name__ == "__main__":\n        anyio.run(main)',
+        "    async def main():\n"
+        "        global kept\n"
+        "        kept = run()\n"
+        "        await anext(kept)\n"
+        '    if __name__ == "__main__":\n'
+        f'        anyio.run(main, backend="{backend}")',
+    )
+    done = run_script(text, tmp_path)
+    assert done.returncode == 0, done.stderr
+    pids = [int(pid) for pid in done.stdout.split()[1:]]
+    assert eventually_sync(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+# --- workers that do not answer ------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_an_unresponsive_worker_is_killed_and_replaced(
+    kind: Any, capfd: Any, checks_often: None
+) -> None:
+    async with Cluster(
+        members.spin_when_told, workers=1, kind=kind, unresponsive=0.5, grace=0
+    ) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.receive(LONG)
+        await worker.send("spin")
+        assert await next_of(events, WorkerKilled) == WorkerKilled(worker, "unresponsive")
+        ended = await next_of(events, WorkerExited)
+        assert (ended.worker, ended.voluntary) == (worker, False)
+        await cluster.ready()
+        assert worker.id not in cluster.workers
+    assert "in spin_when_told" in capfd.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_without_being_told_to_it_kills_nobody(kind: Any, checks_often: None) -> None:
+    async with Cluster(members.spin_when_told, workers=1, kind=kind, grace=0) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.receive(LONG)
+        await worker.send("spin")
+        await eventually(lambda: worker.loop_delay > 0.3)
+        assert list(cluster.workers) == [worker.id]
+    told = [event async for event in events]
+    assert [e.reason for e in told if isinstance(e, WorkerKilled)] == ["grace"]
+
+
+# --- recycling -----------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("why", ["requests", "age", "memory"])
+async def test_a_successor_serves_before_a_worker_is_recycled(
+    kind: Any, why: str, checks_often: None
+) -> None:
+    if (kind, why) == ("isolate", "memory"):
+        with pytest.raises(ValueError, match="isolate"):
+            Cluster(members.serve, kind="isolate", recycle=Recycle(memory=1))
+        return
+    limits: Any = {"requests": 10, "age": 0.5, "memory": 1 << 20}
+    async with Cluster(
+        members.serve,
+        workers=1,
+        kind=kind,
+        listen=LOCAL,
+        recycle=Recycle(**{why: limits[why]}, jitter=0.0),
+    ) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (first,) = cluster.workers.values()
+        async with Load(cluster, 2) as load:
+            ready = await next_of(events, WorkerReady)
+            if ready.worker is first:
+                ready = await next_of(events, WorkerReady)
+            assert await next_of(events, WorkerDraining) == WorkerDraining(first, why)  # type: ignore[arg-type]
+            ended = await next_of(events, WorkerExited)
+            assert (ended.worker, ended.exitcode, ended.voluntary) == (first, 0, True)
+        assert load.lost == []
+        assert ready.worker.seat == first.seat
+        if why == "requests":
+            assert first.requests >= 10
+
+
+@pytest.mark.anyio
+async def test_a_recycled_worker_finishes_what_it_does(kind: Any, checks_often: None) -> None:
+    async with Cluster(
+        members.serve, workers=1, kind=kind, listen=LOCAL, recycle=Recycle(requests=1, jitter=0)
+    ) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        async with await Client.connect(cluster) as client:
+            id, _ = await client.ask(b"hello")
+            assert (await next_of(events, WorkerDraining)).worker.id == id
+            assert await client.ask(b"still there") == (id, b"still there")
+        assert (await next_of(events, WorkerExited)).worker.id == id
+        assert (await ask(cluster))[0] != id
+
+
+# --- being replaced ------------------------------------------------------------------------------
+
+
+def test_delays_double_up_to_the_longest() -> None:
+    restart = Restart(delay=0.1, longest=1.0)
+    delays = [restart.delay_after(accidents) for accidents in range(1, 8)]
+    assert delays == pytest.approx([0, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+    assert restart.delay_after(10**6) == 1.0
+
+
+@pytest.mark.anyio
+async def test_one_that_dies_again_and_again_is_replaced_ever_later(kind: Any) -> None:
+    restart = Restart(delay=0.01, longest=0.04, stable=3600, failures=2)
+    async with Cluster(members.serve, workers=1, kind=kind, restart=restart) as cluster:
+        events = cluster.events()
+        delays = []
+        for _ in range(7):  # more often than `failures`, which are those that never served
+            await cluster.ready()
+            await cluster.kill(*cluster.workers)
+            delays.append((await next_of(events, WorkerRestarting)).delay)
+        assert delays == pytest.approx([0, 0.01, 0.02, 0.04, 0.04, 0.04, 0.04])
+        await cluster.ready()
+
+
+@pytest.mark.anyio
+async def test_one_that_was_stable_is_replaced_at_once() -> None:
+    restart = Restart(delay=3600, stable=0)
+    async with Cluster(members.serve, workers=2, restart=restart) as cluster:
+        events = cluster.events()
+        for _ in range(3):
+            await cluster.ready()
+            pid = next(iter(cluster.workers.values())).pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            assert (await next_of(events, WorkerRestarting)).delay == 0
+            await cluster.ready()
