@@ -11,9 +11,11 @@ from __future__ import annotations
 import _socket
 import gc
 import sys
+from _thread import get_ident
 from itertools import compress
 from types import CoroutineType, GeneratorType
 
+from .._ports.waiting import shielded
 from .._wire.slab import Slab
 from .link import Link
 from .serve import serve
@@ -62,9 +64,14 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
 def _work(calls: int, replies: int, slab: int | None, lent_queue: int) -> None:
     # The descriptors belong to the host. Objects close their own copies even when all code is
     # being stopped; a bare descriptor would be lost.
-    calls_end, replies_end = sockets = [
-        _socket.socket(fileno=_socket.dup(fd)) for fd in (calls, replies)
-    ]
+    thread = get_ident()
+    shielded.add(thread)
+    try:
+        calls_end, replies_end = sockets = [
+            _socket.socket(fileno=_socket.dup(fd)) for fd in (calls, replies)
+        ]
+    finally:
+        shielded.discard(thread)
     try:
         shared = None if slab is None else Slab(slab)
         link = Link(calls_end, replies_end, shared, _receiver(lent_queue))

@@ -84,6 +84,8 @@ class Supervisor:
 
     async def start(self, seat: int) -> ClusterWorker:
         """A worker that serves, but is in no place yet. Raises ClusterFailed."""
+        if self.ending:  # those that live are being retired, and nobody would retire this one
+            raise ClusterFailed("the cluster is about to end and starts no more workers")
         worker = self._spawn(seat)
         try:
             await worker.settled.wait()
@@ -231,7 +233,12 @@ class Supervisor:
 
     async def _recycle_if_due(self, worker: ClusterWorker, recycle: Recycle) -> None:
         reason = await recycle.due(worker)
-        if reason is None or worker.is_recycled or self.seats.get(worker.seat) is not worker:
+        if (
+            reason is None
+            or self.ending
+            or worker.is_recycled
+            or self.seats.get(worker.seat) is not worker
+        ):
             return
         worker.is_recycled = True
         try:

@@ -11,6 +11,8 @@ import os
 import sys
 from _thread import _local
 
+from .file import File
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,29 +73,32 @@ _incoming = _local()
 
 
 class receiving:
-    """While unpickling a value: the descriptors that came with it; the rest is closed after."""
+    """While unpickling a value: the descriptors that came with it; the rest is closed after.
+
+    Objects own them meanwhile: unpickling imports modules, and an isolate that is stopped then
+    may run no more code, not even `__exit__`.
+    """
 
     def __init__(self, fds: Sequence[int]) -> None:
-        self._fds: list[int | None] = list(fds)
+        self._files = list(map(File, fds))
 
     def __enter__(self) -> None:
-        self._outer = getattr(_incoming, "fds", None)
-        _incoming.fds = self._fds
+        self._outer = getattr(_incoming, "files", None)
+        _incoming.files = self._files
 
     def __exit__(self, *_: object) -> None:
-        _incoming.fds = self._outer
-        for fd in self._fds:
-            if fd is not None:
-                os.close(fd)
+        _incoming.files = self._outer
+        for file in self._files:
+            file.close()
 
 
 def take(number: int) -> int:
     """The descriptor with this number, now the caller's; once."""
-    fds = _incoming.fds
-    fd: int | None = fds[number]
-    if fd is None:
+    file: File = _incoming.files[number]
+    if file.closed:
         raise ValueError("a descriptor inside a message can be taken once")
-    fds[number] = None
+    fd = os.dup(file.fileno())
+    file.close()
     return fd
 
 
