@@ -330,6 +330,43 @@ async def chat_through_a_nested_worker(port: Any, name: str, others: int) -> Non
         await port.send(await inner.receive())
 
 
+def say_and_leave(port: Any, name: str) -> None:
+    port.receive()
+    Broadcast(name).send("the last word")
+    sys.exit(0)
+
+
+def use_member(port: Any) -> None:
+    with port.receive() as member:
+        port.send((member.name, member.receive()))
+        member.send("from where it is now")
+        port.receive()
+
+
+def join_many(port: Any, names: int) -> None:
+    for number in range(names):
+        Broadcast(f"name {number}").close()
+    port.send("done")
+    port.receive()
+
+
+async def nest_one_that_joins_many(port: Any, names: int) -> None:
+    async with Worker(join_many, names, kind="thread") as inner:
+        await inner.receive()
+        await port.send("done")
+        await port.receive()
+        await inner.send("end")
+
+
+def count_heard(port: Any, name: str) -> None:
+    with Broadcast(name) as member:
+        port.send("joined")
+        heard = 0
+        while member.receive() != "end":
+            heard += 1
+        port.send((heard, member.missed))
+
+
 # --- requests ----------------------------------------------------------------------------------
 
 
@@ -340,6 +377,8 @@ def double(value: Any, source: int) -> Any:
         time.sleep(3600)
     if value == "die":
         os.abort()
+    if value == "exit":
+        sys.exit(3)
     return value * 2, source
 
 
@@ -348,6 +387,44 @@ def answer(port: Any) -> None:
     port.send("ready")
     for _ in port:
         pass
+
+
+def answer_anew(port: Any) -> None:
+    on_request(lambda value, source: "old")
+    on_request(lambda value, source: "new")
+    port.send("ready")
+    for _ in port:
+        pass
+
+
+def answer_late(port: Any, event: SharedEvent) -> None:
+    """Begin to answer the requests that have come when it is told to."""
+
+    @on_request
+    def wait(value: Any, source: int) -> Any:
+        event.wait()
+        return value
+
+    port.send("ready")
+    for _ in port:
+        pass
+
+
+def ask_after_a_loop(port: Any) -> None:
+    async def main() -> None:
+        async with Worker(echo, kind="thread"):
+            pass
+
+    asyncio.run(main())
+    port.send(request(0, "asked", timeout=20))
+    with Broadcast("after a loop") as member:
+        member.send("said")
+
+
+async def ask_much(port: Any, worker_id: int, count: int) -> None:
+    asked = [request(worker_id, number, timeout=60) for number in range(count)]
+    await port.send("asked")
+    await port.send(await asyncio.gather(*asked))
 
 
 async def answer_async(port: Any) -> None:
@@ -371,9 +448,9 @@ async def answer_below(port: Any) -> None:
 
 
 def ask(port: Any) -> None:
-    for worker_id, value in port:
+    for worker_id, value, *timeout in port:
         try:
-            port.send(request(worker_id, value, timeout=20))
+            port.send(request(worker_id, value, timeout=timeout[0] if timeout else 20))
         except RequestError as error:
             port.send(type(error).__name__)
 
