@@ -29,6 +29,7 @@ class Broadcast(MessagePort):
     """
 
     _may_move = False
+    _missed_before = 0  # it was moved
 
     def __init__(self, name: str) -> None:
         ours, theirs = socket_pair(None)
@@ -37,7 +38,7 @@ class Broadcast(MessagePort):
         member = MessagePort(Pipe(theirs))
         post = post_to_parent()
         if post is not None:
-            post._send_now(("join", name, member), ())
+            post._post(("join", name, member))
         else:
             from ._hub import hub_here
 
@@ -46,11 +47,14 @@ class Broadcast(MessagePort):
     @property
     def missed(self) -> int:
         """How many messages it has missed because it did not read in time."""
-        return self._pipe.missed
+        return self._missed_before + self._pipe.missed
 
     def send(self, value: Any, *, transfer: Sequence[Any] = ()) -> Any:
         """Send ``value`` to all other members; see `MessagePort.send`."""
         return super().send(value, transfer=transfer)
+
+    def _state(self) -> dict[str, Any]:
+        return {"name": self.name, "_missed_before": self.missed}
 
     def __repr__(self) -> str:
         return f"<Broadcast {self.name!r}{', closed' if self.closed else ''}>"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # A worker's id is its parent's times this, plus its number there; 0 is the program.
 WORKERS_OF_ONE = 1 << 20
 NO_WORKER, NO_HANDLER = "no worker", "no handler"
+# So many messages to one member may wait for room: a large one is under way for some turns.
+_MOST_UNSENT = 16
 
 _hubs: WeakKeyDictionary[Any, Hub] = WeakKeyDictionary()
 
@@ -39,9 +41,11 @@ class Hub:
         self._members: dict[str, dict[MessagePort, None]] = {}
         self._tasks: dict[MessagePort, Timer] = {}
         self._missed: dict[MessagePort, int] = {}
+        self._above: dict[str, MessagePort] = {}  # the members that stand for the parent's hub
         self._workers: dict[int, MessagePort] = {}
         self._handling: set[int] = set()
         self._answer: Any = None  # of requests to this very place
+        self._post_above: MessagePort | None = None  # the worker's, which outlives this loop
         register(loop, self)
 
     # --- workers -----------------------------------------------------------------------------
@@ -74,12 +78,17 @@ class Hub:
 
     def _catch_up(self) -> None:
         """Hear what the workers have said up to now, so that it counts for what comes next."""
-        for id, post in list(self._workers.items()):
-            try:
-                while True:
-                    self._heard(id, *post.receive_nowait())
-            except (BlockingIOError, PortClosed):
-                pass
+        for id in list(self._workers):
+            self.hear(id)
+
+    def hear(self, id: int) -> None:
+        """Hear what this worker has said up to now, the last of it if it has just ended."""
+        post = self._workers.get(id)
+        try:
+            while post is not None:
+                self._heard(id, *post.receive_nowait())
+        except (BlockingIOError, PortClosed):
+            pass
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -92,17 +101,22 @@ class Hub:
             self._answer_or_refuse(port, source)
             return
         step = to
-        while step and step not in self._workers:
+        while step > 0 and step not in self._workers:
             step //= WORKERS_OF_ONE
-        if not step:
-            if here is None or source == here.id or _is_below(to, here.id):
-                refuse(port, NO_WORKER)
-            else:
-                here.post._send_now(("ask", to, source, port), ())
-        elif step == to and to not in self._handling:
-            refuse(port, NO_HANDLER)
+        if step > 0:
+            if step == to and to not in self._handling:
+                refuse(port, NO_HANDLER)
+                return
+            post = self._workers[step]
+        elif here is None or source == here.id or _is_below(to, here.id):
+            refuse(port, NO_WORKER)
+            return
         else:
-            self._workers[step]._send_now(("ask", to, source, port), ())
+            post = here.post
+        try:
+            post._post(("ask", to, source, port))
+        except PortClosed:  # it has just ended, and its end was not heard of yet
+            refuse(port, NO_WORKER)
 
     def _answer_or_refuse(self, port: MessagePort, source: int) -> None:
         if self._answer is None:
@@ -118,6 +132,7 @@ class Hub:
         """In a worker: hear what its parent passes on."""
         post = post_to_parent()
         if post is not None and post not in self._tasks:
+            self._post_above = post
             self._spawn(post, partial(self._serve, 0))
 
     # --- members -----------------------------------------------------------------------------
@@ -131,50 +146,69 @@ class Hub:
             if post is not None:
                 # What is said here is heard above, and the other way round.
                 above, theirs = channel()
-                post._send_now(("join", name, theirs), ())
+                post._post(("join", name, theirs))
+                self._above[name] = above
                 self._add(name, above)
         self._add(name, member)
 
     def _add(self, name: str, member: MessagePort) -> None:
-        self._members[name][member] = None
+        members = self._members[name]
+        members[member] = None
         member._loop_side()
 
         async def pump(member: MessagePort) -> None:
             try:
-                await self._pump(member, self._members[name])
+                await self._pump(member, members)
             finally:
-                self._members[name].pop(member, None)
+                members.pop(member, None)
                 self._missed.pop(member, None)
+                self._forget_if_left(name, members)
 
         self._spawn(member, pump)
+
+    def _forget_if_left(self, name: str, members: dict[MessagePort, None]) -> None:
+        """When the last member has left, leave the name above as well."""
+        above = self._above.get(name)
+        if above in members and len(members) == 1 and not above._pipe.is_sending:
+            del self._above[name]
+            members.clear()
+            above.close()
+        if not members and self._members.get(name) is members:
+            del self._members[name]
 
     async def _pump(self, member: MessagePort, members: dict[MessagePort, None]) -> None:
         side = member._loop_side()
         while True:
             flags, body, fds = await side.receive()
             self._catch_up()
+            # What another hub left out on the way here is missed by all here.
+            missed, member._pipe.missed = member._pipe.missed, 0
             for other in list(members):
                 if other is not member:
+                    if missed:
+                        self._missed[other] = self._missed.get(other, 0) + missed
                     self._pass_on(other, flags, body, fds)
             for fd in fds:
                 os.close(fd)
 
     def _pass_on(self, member: MessagePort, flags: int, body: Any, fds: list[int]) -> None:
         pipe = member._pipe
-        if pipe.is_sending:
-            # It does not read. The others must not wait for it, nor memory grow.
-            self._missed[member] = self._missed.get(member, 0) + 1
-            return
-        handles = Handles() if fds else None
-        for fd in fds:
-            assert handles is not None
-            handles.add(fd)
+        missed = self._missed.pop(member, 0)
         try:
-            if pipe.send(flags, [body], handles, self._missed.pop(member, 0)) is not None:
+            # It does not read. The others must not wait for it, nor memory grow.
+            if pipe.unsent >= (1 if fds else _MOST_UNSENT):
+                raise BlockingIOError
+            handles = Handles() if fds else None
+            for fd in fds:
+                assert handles is not None
+                handles.add(fd)
+            if pipe.send(flags, [body], handles, missed) is not None:
                 assert member._side is not None
                 member._side.flush_later()
         except BrokenPipeError:
             pass  # it has just left
+        except OSError:  # also when there are too many descriptors, here or under way
+            self._missed[member] = missed + 1
 
     # --- tasks -------------------------------------------------------------------------------
 
@@ -185,16 +219,14 @@ class Hub:
             except PortClosed:
                 pass
             finally:
-                port.close()
+                if port is not self._post_above:
+                    port.close()
                 self._tasks.pop(port, None)
                 self._leave_if_empty()
 
         self._tasks[port] = self._loop.spawn(run)
 
     def _leave_if_empty(self) -> None:
-        for name, members in list(self._members.items()):
-            if not members:
-                del self._members[name]
         if not self._tasks and self._answer is None:
             unregister(self._loop, self)
             _hubs.pop(self._loop.key, None)
@@ -203,13 +235,14 @@ class Hub:
         """The loop has ended."""
         _hubs.pop(self._loop.key, None)
         for port in list(self._tasks):
-            port.close()
+            if port is not self._post_above:
+                port.close()
 
 
 def refuse(port: MessagePort, reason: str) -> None:
     with port:
         try:
-            port._send_now((reason, None), ())
+            port._post((reason, None))
         except PortClosed:
             pass  # who asked waits no more
 

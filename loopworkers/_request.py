@@ -10,12 +10,14 @@ from __future__ import annotations
 import threading
 from contextvars import copy_context
 from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._child.resident import current_worker
 from ._hub import NO_HANDLER, NO_WORKER, hub_here
 from ._loop import is_running
 from ._ports.port import channel
+from ._ports.waiting import Deadline
 from ._wire.failures import decode_failure, encode_failure
 from ._workers.thread import may_be_daemon
 from .errors import (
@@ -31,6 +33,7 @@ from .errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._child.resident import CurrentWorker
     from ._ports.port import MessagePort
 
     Handler = TypeVar("Handler", bound=Callable[[Any, int], Any])
@@ -50,6 +53,7 @@ def request(worker_id: int, value: Any, *, timeout: float | None = None) -> Any:
     `NoHandler`, `HandlerFailed` (what the handler raised is its cause), `RequestTimeout`, and
     `RequestError` when the worker ended before it answered.
     """
+    worker_id = index(worker_id)
     me = current_worker()
     source = 0 if me is None else me.id
     if worker_id == source:
@@ -58,16 +62,20 @@ def request(worker_id: int, value: Any, *, timeout: float | None = None) -> Any:
     if me is None:
         hub_here().route(worker_id, source, theirs)
     else:
-        me.post._send_now(("ask", worker_id, source, theirs), ())
+        try:
+            me.post._post(("ask", worker_id, source, theirs))
+        except PortClosed:
+            raise RequestError("this worker has ended, and reaches no others") from None
     if is_running():
         return _ask_on_loop(worker_id, ours, value, timeout)
+    deadline = Deadline(timeout)
     with ours:
         try:
             try:
-                ours.send(value)
+                ours._until_sent(ours._send_now(value, ()), deadline)
             except PortClosed:
                 pass  # refused before it was sent: the answer is there
-            return _answer_of(worker_id, ours.receive(timeout))
+            return _answer_of(worker_id, ours.receive(deadline.left()))
         except TimeoutError:
             raise _late(worker_id, timeout) from None
         except PortClosed:
@@ -125,14 +133,16 @@ def on_request(handler: Handler) -> Handler:
     elif me is None:
         raise RuntimeError("on_request() was called where neither an event loop nor a worker runs")
     else:
-        threading.Thread(
-            target=copy_context().run,
-            args=(_answer_in_thread, me.post, handler),
-            name="loopworkers requests",
-            daemon=may_be_daemon(),
-        ).start()
+        before, me.handler = me.handler, handler
+        if before is None:
+            threading.Thread(
+                target=copy_context().run,
+                args=(_answer_in_thread, me),
+                name="loopworkers requests",
+                daemon=may_be_daemon(),
+            ).start()
     if me is not None:
-        me.post._send_now(("handles",), ())
+        me.post._post(("handles",))
     return handler
 
 
@@ -146,18 +156,19 @@ async def _answer_on_loop(
         await port.send(("value", answer))
     except PortClosed:
         pass  # who asked waits no more
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         await port.send(("failure", encode_failure(error)))
 
 
-def _answer_in_thread(post: MessagePort, handler: Callable[[Any, int], Any]) -> None:
-    for _, _, source, port in post:
+def _answer_in_thread(me: CurrentWorker) -> None:
+    for _, _, source, port in me.post:
         with port:
             try:
-                port.send(("value", handler(port.receive(), source)))
+                assert me.handler is not None
+                port.send(("value", me.handler(port.receive(), source)))
             except PortClosed:
                 pass
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 try:
                     port.send(("failure", encode_failure(error)))
                 except PortClosed:

@@ -407,6 +407,7 @@ class Worker(Listener):
         # Of a thread, whose exception may refer to it; others have moved them.
         self._theirs.close()
         self._their_post.close()
+        hub_here().hear(self.id)
         self._finish(exit)
         if self._error is None and not self._terminated:
             if exit.reason and exit.code is None:

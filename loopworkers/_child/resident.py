@@ -34,6 +34,7 @@ class CurrentWorker:
         self.kind = kind
         self.port: MessagePort
         self.post: MessagePort
+        self.handler: Callable[[Any, int], Any] | None = None  # of requests, called in a thread
 
     def __repr__(self) -> str:
         return f"<CurrentWorker {self.id} {self.name!r}, {self.kind}>"

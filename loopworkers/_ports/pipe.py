@@ -163,6 +163,11 @@ class Pipe:
     def is_sending(self) -> bool:
         return bool(self._out)
 
+    @property
+    def unsent(self) -> int:
+        """How many messages the socket has not taken whole."""
+        return len(self._out)
+
     # --- in ------------------------------------------------------------------------------
 
     def fill(self) -> None:

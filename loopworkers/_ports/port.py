@@ -73,12 +73,25 @@ class MessagePort:
         outgoing = self._send_now(value, transfer)
         if is_running():
             return self._loop_side().sent(outgoing)
+        return self._until_sent(outgoing, Deadline(None))
+
+    def _until_sent(self, outgoing: Outgoing | None, deadline: Deadline) -> None:
         while outgoing is not None and not outgoing.sent:
             if self._pipe.broken:
                 raise PortClosed("the other end of the port was closed before it took the message")
-            waiting.until(self._pipe.socket.fileno(), WRITABLE)
+            if not waiting.until(self._pipe.socket.fileno(), WRITABLE, deadline.left()):
+                raise TimeoutError(f"there was no room for the message in {self!r} in time")
             self._pipe.flush()
-        return None
+
+    def _post(self, value: Any) -> None:
+        """`send` for those who cannot wait on a loop: it sends later what finds no room now."""
+        outgoing = self._send_now(value, ())
+        if outgoing is None:
+            return
+        if is_running():
+            self._loop_side().flush_later()
+        else:
+            self._until_sent(outgoing, Deadline(None))
 
     def _send_now(self, value: Any, transfer: Sequence[Any]) -> Outgoing | None:
         pipe = self._pipe
@@ -283,7 +296,11 @@ class MessagePort:
         number = handles.add(pipe.socket.fileno(), self._moved)
         unread, fds = pipe.unread()
         numbers = [handles.add(fd) for fd in fds]
-        return _rebuild, (type(self), number, unread, numbers)
+        return _rebuild, (type(self), self._state(), number, unread, numbers)
+
+    def _state(self) -> dict[str, Any]:
+        """The attributes, beside its messages, that it has where it arrives."""
+        return {}
 
     def _moved(self) -> None:
         self._leave_loop()
@@ -308,12 +325,17 @@ else:
     BlockingPort = MessagePort
 
 
-def _rebuild(cls: type[MessagePort], number: int, unread: bytes, numbers: list[int]) -> MessagePort:
+def _rebuild(
+    cls: type[MessagePort], state: dict[str, Any], number: int, unread: bytes, numbers: list[int]
+) -> MessagePort:
     import _socket
 
     pipe = Pipe(_socket.socket(fileno=take(number)))
     pipe.take_over(unread, [take(each) for each in numbers])
-    return cls(pipe)
+    port = cls.__new__(cls)
+    MessagePort.__init__(port, pipe)
+    port.__dict__.update(state)
+    return port
 
 
 def _decode(message: Any) -> Any:

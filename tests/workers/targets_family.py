@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from typing import Any
+
+import targets
 
 from loopworkers import (
     Broadcast,
@@ -47,6 +50,8 @@ def double(value: Any, source: int) -> Any:
         return value.wait(), source
     if value == "die":
         os.abort()
+    if value == "exit":
+        sys.exit(3)
     return value * 2, source
 
 
@@ -78,9 +83,9 @@ async def answer_below(port: Any) -> None:
 
 
 def ask(port: Any) -> None:
-    for worker_id, value, timeout in port:
+    for worker_id, value, *timeout in port:
         try:
-            port.send(request(worker_id, value, timeout=timeout))
+            port.send(request(worker_id, value, timeout=timeout[0] if timeout else 20))
         except RequestError as error:
             port.send(type(error).__name__)
 
@@ -101,3 +106,78 @@ def join_and_close(port: Any, name: str) -> None:
     except PortClosed:
         port.send("hears nothing")
     port.receive()
+
+
+def say_and_leave(port: Any, name: str) -> None:
+    port.receive()
+    Broadcast(name).send("the last word")
+    sys.exit(0)
+
+
+def use_member(port: Any) -> None:
+    with port.receive() as member:
+        port.send((member.name, member.receive()))
+        member.send("from where it is now")
+        port.receive()
+
+
+def join_many(port: Any, names: int) -> None:
+    for number in range(names):
+        Broadcast(f"name {number}").close()
+    port.send("done")
+    port.receive()
+
+
+async def nest_one_that_joins_many(port: Any, names: int) -> None:
+    async with Worker(join_many, names, kind="thread") as inner:
+        await inner.receive()
+        await port.send("done")
+        await port.receive()
+        await inner.send("end")
+
+
+def count_heard(port: Any, name: str) -> None:
+    with Broadcast(name) as member:
+        port.send("joined")
+        heard = 0
+        while member.receive() != "end":
+            heard += 1
+        port.send((heard, member.missed))
+
+
+def answer_anew(port: Any) -> None:
+    on_request(lambda value, source: "old")
+    on_request(lambda value, source: "new")
+    port.send("ready")
+    for _ in port:
+        pass
+
+
+def answer_late(port: Any, event: SharedEvent) -> None:
+    """Begin to answer the requests that have come when it is told to."""
+
+    @on_request
+    def wait(value: Any, source: int) -> Any:
+        event.wait()
+        return value
+
+    port.send("ready")
+    for _ in port:
+        pass
+
+
+def ask_after_a_loop(port: Any) -> None:
+    async def main() -> None:
+        async with Worker(targets.echo, kind="thread"):
+            pass
+
+    asyncio.run(main())
+    port.send(request(0, "asked", timeout=20))
+    with Broadcast("after a loop") as member:
+        member.send("said")
+
+
+async def ask_much(port: Any, worker_id: int, count: int) -> None:
+    asked = [request(worker_id, number, timeout=60) for number in range(count)]
+    await port.send("asked")
+    await port.send(await asyncio.gather(*asked))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import anyio
@@ -121,6 +123,59 @@ async def test_shared_memory_goes_to_all_and_what_moves_is_refused() -> None:
             assert AtomicInt64(buffer).load() == 2
     first.close()
     second.close()
+
+
+async def test_what_a_worker_said_last_is_heard() -> None:
+    async with Broadcast("n") as here, Worker(targets_family.say_and_leave, "n") as worker:
+        await worker.ready()
+        await worker.send("now")
+        # The loop finds the end and the last word at the same time.
+        _until_it_ended(getattr(worker._host, "pid", 0))
+        assert await worker.wait() == 0
+        with anyio.fail_after(LONG):
+            assert await here.receive() == "the last word"
+
+
+def _until_it_ended(pid: int) -> None:
+    while os.path.exists(f"/proc/{pid}"):
+        time.sleep(0.001)
+
+
+async def test_a_member_that_is_sent_elsewhere_stays_one(kind: Any) -> None:
+    async with Broadcast("n") as here, Worker(targets_family.use_member, kind=kind) as worker:
+        moving = Broadcast("n")
+        await worker.send(moving)
+        assert moving.closed
+        await here.send("to where it is")
+        with anyio.fail_after(LONG):
+            assert await worker.receive() == ("n", "to where it is")
+            assert await here.receive() == "from where it is now"
+            await worker.send("end")
+
+
+async def test_names_that_nested_workers_have_left_cost_nothing(kind: Any) -> None:
+    async with Worker(targets_family.nest_one_that_joins_many, 100, kind=kind) as worker:
+        await worker.receive()
+        await eventually(lambda: not any(n.startswith("name ") for n in _names()))
+        pid = getattr(worker._host, "pid", os.getpid())
+        await eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) < 100)
+        await worker.send("end")
+
+
+def _names() -> Any:
+    from loopworkers._hub import hub_here
+
+    return hub_here()._members
+
+
+async def test_large_messages_reach_who_reads(kind: Any) -> None:
+    async with Broadcast("n") as here, Worker(targets_family.count_heard, "n", kind=kind) as worker:
+        await worker.receive()
+        for _ in range(10):
+            await here.send(bytes(1_000_000))
+        await here.send("end")
+        with anyio.fail_after(LONG):
+            assert await worker.receive() == (10, 0)
 
 
 def test_where_no_loop_runs_there_is_none() -> None:

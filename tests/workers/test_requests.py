@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from typing import Any
 
 import anyio
@@ -11,6 +14,7 @@ import targets_family
 from contract_help import LONG
 
 from loopworkers import (
+    Broadcast,
     HandlerFailed,
     NoHandler,
     RequestError,
@@ -147,3 +151,107 @@ async def test_a_worker_that_dies_over_a_request_answers_with_an_error() -> None
         with pytest.raises(RequestError, match="ended before it answered"):
             await request(worker.id, "die")
         await worker.wait()
+
+
+async def test_more_requests_than_a_socket_holds_are_all_answered(kind: Any) -> None:
+    count = 400
+    on_request(lambda value, source: value)
+    event = SharedEvent()
+    answers: list[int] = []
+
+    async def ask(number: int) -> None:
+        answers.append(await request(answering.id, number))
+
+    with anyio.fail_after(LONG):
+        async with Worker(targets_family.answer_late, event, kind=kind) as answering:
+            await answering.receive()
+            async with anyio.create_task_group() as tasks:
+                for number in range(count):
+                    tasks.start_soon(ask, number)
+                await anyio.wait_all_tasks_blocked()
+                event.set()
+            assert sorted(answers) == list(range(count))
+        async with Worker(targets_family.ask_much, 0, count, kind=kind) as asking:
+            await asking.ready()
+            assert _receive_beside_the_loop(asking) == "asked"
+            assert await asking.receive() == list(range(count))
+
+
+def _receive_beside_the_loop(worker: Worker) -> Any:
+    """What it sends; until then the loop hears nothing."""
+    while True:
+        try:
+            return worker._port.receive_nowait()
+        except BlockingIOError:
+            time.sleep(0.001)
+
+
+async def test_a_worker_that_was_just_killed_is_unknown_and_who_asks_is_not_cut_off() -> None:
+    on_request(lambda value, source: value)
+    async with Worker(targets_family.answer) as first, Worker(targets_family.ask) as second:
+        await first.receive()
+        await second.ready()
+        pid: int = getattr(first._host, "pid", 0)
+        os.kill(pid, signal.SIGKILL)
+        _until_it_ended(pid)  # the loop has not heard of it yet
+        with pytest.raises(UnknownWorker):
+            await request(first.id, 1)
+        with anyio.fail_after(LONG):
+            await second.send((first.id, 1))
+            assert await second.receive() in ("UnknownWorker", "RequestError")
+            await second.send((0, 2))
+            assert await second.receive() == 2
+        assert await first.wait() == -signal.SIGKILL
+
+
+def _until_it_ended(pid: int) -> None:
+    while os.path.exists(f"/proc/{pid}"):
+        time.sleep(0.001)
+
+
+async def test_the_timeout_counts_while_nobody_takes_the_value(kind: Any) -> None:
+    event = SharedEvent()
+    async with (
+        Worker(targets_family.answer_late, event, kind=kind) as answering,
+        Worker(targets_family.ask, kind=kind) as worker,
+    ):
+        await answering.receive()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(request, answering.id, "keeps it busy")
+            await worker.send((answering.id, bytes(1_000_000), 0.05))
+            with anyio.fail_after(LONG):
+                assert await worker.receive() == "RequestTimeout"
+            event.set()
+
+
+async def test_a_later_handler_replaces_the_one_before(kind: Any) -> None:
+    async with Worker(targets_family.answer_anew, kind=kind) as worker:
+        await worker.receive()
+        assert {await request(worker.id, 1) for _ in range(20)} == {"new"}
+
+
+async def test_a_handler_that_asks_to_exit_has_failed_and_answers_the_next(kind: Any) -> None:
+    async with Worker(targets_family.answer, kind=kind) as worker:
+        await worker.receive()
+        with pytest.raises(HandlerFailed, match="handler"):
+            await request(worker.id, "exit")
+        assert await request(worker.id, 1) == (2, 0)
+
+
+async def test_an_id_that_no_worker_has_is_unknown_and_what_is_none_a_type_error() -> None:
+    for number in (-1, -(1 << 20), 1 << 90):
+        with pytest.raises(UnknownWorker):
+            await request(number, 1)
+    with pytest.raises(TypeError):
+        await request("worker 1", 1)  # type: ignore[arg-type]
+
+
+async def test_a_loop_that_has_ended_in_a_worker_leaves_it_connected(kind: Any) -> None:
+    on_request(lambda value, source: value)
+    async with (
+        Broadcast("after a loop") as member,
+        Worker(targets_family.ask_after_a_loop, kind=kind) as worker,
+    ):
+        with anyio.fail_after(LONG):
+            assert await worker.receive() == "asked"
+            assert await member.receive() == "said"
