@@ -117,7 +117,7 @@ async def test_every_connection_outlives_all_stopped_workers(policy: Any) -> Non
         waiting = await connect(cluster, 20, stack)
         if policy in ("round_robin", "least_busy"):
             # The first that is found late gets none while the other may still take some.
-                await eventually(lambda: any(worker.untaken for worker in before))
+            await eventually(lambda: any(worker.untaken for worker in before))
         for worker in before:
             os.kill(worker.pid, signal.SIGKILL)  # type: ignore[arg-type]
         assert not {worker.id for worker in before} & set(await answers(waiting))
