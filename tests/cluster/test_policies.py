@@ -195,7 +195,8 @@ async def test_round_robin_serves_where_the_function_fails(
             await cluster.ready()
         assert set(await spread(cluster, 8)) == set(cluster.workers)
     said = "policy failed" if rubbish == "raises" else "none of the workers"
-    assert [said in record.message for record in caplog.records] == [True] * 8
+    # A killed isolate may have something to say as well.
+    assert sum(said in record.message for record in caplog.records) == 8
 
 
 # --- limits --------------------------------------------------------------------------------------
