@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from .worker import ClusterWorker
 
 #: Why a worker is asked to finish.
-Reason: TypeAlias = Literal[
-    "reload", "scale", "drain", "requests", "age", "memory", "unresponsive", "asked"
-]
+Reason: TypeAlias = Literal["reload", "scale", "drain", "requests", "age", "memory", "asked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,15 +131,12 @@ class HandedListener(CountedListener):
             return 1
         return super().getsockopt(level, name, size) if size else super().getsockopt(level, name)
 
-    def accept(self) -> tuple[socket.socket, Any]:
-        if self.is_over or self._ledger.over:
-            self._refuse()
-        fd, peer = receive(self, 0)
-        connection = self.connection_class(*self._like, fd)
-        self._count(connection)
-        connection.settimeout(socket.getdefaulttimeout())
+    def _accept(self) -> tuple[int, Any]:  # what `accept` calls
+        return receive(self, 0)
+
+    def _count(self, connection: socket.socket) -> None:
+        super()._count(connection)
         self._tell_if_wanted()
-        return connection, peer
 
     def _gone(self, connection: ref[socket.socket]) -> None:
         super()._gone(connection)

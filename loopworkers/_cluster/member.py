@@ -195,7 +195,7 @@ class Member:
     def _answer_ping(self) -> None:
         """By the loop: it is its delay that is asked for."""
         if self._loop is None:
-            self._tell("pong")
+            self._pong()
             return
         try:
             self._loop.call_soon_threadsafe(self._pong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -46,15 +47,15 @@ def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:
     return [worker for worker in workers if not worker.is_late] or workers
 
 
-class _InTurn:
+class _InTurn(ABC):
     """The best one by `rank`, lower is better; in turn, by seats, among equals."""
 
     def __init__(self, has_room: Callable[[ClusterWorker], bool]) -> None:
         self._has_room = has_room
         self._last = -1
 
-    def rank(self, worker: ClusterWorker) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def rank(self, worker: ClusterWorker) -> int: ...
 
     def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
         best, best_key = None, None

@@ -65,11 +65,11 @@ async def idle_on_a_loop(port: Any) -> None:
     await asyncio.sleep(3600)
 
 
-async def swallow_on_a_loop(port: Any) -> None:
+async def swallow_on_a_loop(port: Any, pause: float = 3600) -> None:
     await port.send(os.getpid())
     while True:
         try:
-            await asyncio.sleep(3600)
+            await asyncio.sleep(pause)
         except BaseException:
             pass
 
@@ -152,12 +152,7 @@ def say_and_end(port: Any, messages: list[Any], how: str) -> None:
 
 
 async def spin_on_a_loop(port: Any) -> None:
-    await port.send(os.getpid())
-    while True:
-        try:
-            await asyncio.sleep(0)
-        except BaseException:
-            pass
+    await swallow_on_a_loop(port, 0)
 
 
 async def start_a_chain(port: Any, kinds: list[Any]) -> None:
