@@ -50,7 +50,7 @@ def unregister(loop: Loop, pool: Ending) -> None:
 
 
 def _end(key: ref[Any], pools: dict[Ending, None]) -> None:
-    for pool in list(pools):
+    for pool in reversed(list(pools)):  # what the last was started from, the first may be
         pool._abort()
     # They refer to their loop, which would live as long as its entry here.
     if (ended := key()) is not None:

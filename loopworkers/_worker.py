@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from inspect import isasyncgenfunction, isgeneratorfunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from itertools import count
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, NamedTuple, ParamSpec, overload
-
-import anyio
 
 from ._call import Call, CallOptions, encode_call, name_of
 from ._child import resident
 from ._child.setup import resident_memory
 from ._hub import WORKERS_OF_ONE, hub_here
+from ._kept import keep
 from ._loop import Loop, current
+from ._loop.gate import Gate
 from ._ports import idle
 from ._ports.output import OutputStream, open_pipe
 from ._ports.port import channel
@@ -145,6 +145,7 @@ class Worker(Listener):
             id=self.id,
             name=self.name,
             kind=kind,
+            is_async=iscoroutinefunction(target),
             env=None if env is None else dict(env),
             argv=list(argv),
             limits={_LIMITS[key]: value for key, value in (limits or {}).items()},
@@ -168,8 +169,8 @@ class Worker(Listener):
         self._post: MessagePort
         self._their_post: MessagePort
         self._clock: SharedBuffer
-        self._online: anyio.Event
-        self._ended: anyio.Event
+        self._online: Gate
+        self._ended: Gate
 
     def __repr__(self) -> str:
         return f"<Worker {self.id} {self.name!r}, {self.kind}, {self._state}>"
@@ -180,10 +181,6 @@ class Worker(Listener):
         if self._state != "new":
             raise RuntimeError(f"{self!r} cannot be started a second time; make a new one")
         self._loop = current()
-        self._online, self._ended = anyio.Event(), anyio.Event()
-        self._clock = SharedBuffer(idle.SIZE)
-        self._port, self._theirs = channel()
-        self._post, self._their_post = channel()
         if self._identity.env is None and self.kind != "thread":
             # Told even to a process: what it would inherit is not what an isolate around here has.
             self._identity.env = dict(os.environ)
@@ -195,6 +192,11 @@ class Worker(Listener):
             memory_limit=None,
             identity=self._identity,
         )
+        keep(self._loop, self._type, settings)
+        self._online, self._ended = Gate(self._loop), Gate(self._loop)
+        self._clock = SharedBuffer(idle.SIZE)
+        self._port, self._theirs = channel()
+        self._post, self._their_post = channel()
         call = self._first_call(self._theirs, settings)
         self._write_ends: list[int] = []
         for stream in self._piped:
@@ -202,8 +204,6 @@ class Worker(Listener):
             setattr(self, stream, output)
             self._identity.streams[stream] = write_end
             self._write_ends.append(write_end)
-        self._settings = settings
-        self._type.prepare(settings)
         try:
             self._host = self._type(self._loop, self.id, settings, self)
             try:
@@ -212,7 +212,6 @@ class Worker(Listener):
                 self._host.discard()
                 raise
         except BaseException:
-            self._type.release(settings)
             self._close_write_ends()
             raise
         self._state = "running"
@@ -249,8 +248,7 @@ class Worker(Listener):
         died (`WorkerDied`).
         """
         self._must_have_started()
-        if not self._is_online:
-            await self._online.wait()
+        await self._online.wait()
         if not self._is_online:
             self._error_was_told = True
             if self._terminated:
@@ -300,8 +298,7 @@ class Worker(Listener):
         Cancelling it leaves the worker alone.
         """
         self._must_have_started()
-        if self._state != "ended":
-            await self._ended.wait()
+        await self._ended.wait()
         if self._error is not None and not self._terminated:
             self._error_was_told = True
             raise self._error
@@ -320,6 +317,8 @@ class Worker(Listener):
             self._state = "ended"
             self._exit = Exit(code=1)
         if self._state == "running":
+            import anyio
+
             self._terminated = True
             self._host.stop()
             with anyio.CancelScope(shield=True):  # it is bounded
@@ -360,7 +359,6 @@ class Worker(Listener):
             self._finish(Exit(code=1))
             if self._pid == os.getpid():
                 self._host.kill_now()
-                self._type.release(self._settings)
 
     def _finish(self, exit: Exit) -> None:
         self._exit = exit
@@ -370,9 +368,9 @@ class Worker(Listener):
         self._post.close()
         if not (exit.stuck and self.kind == "thread"):  # that one goes on writing to this object
             self._clock.close()
-        for event in (self._online, self._ended):
+        for gate in (self._online, self._ended):
             try:
-                event.set()
+                gate.open()
             except RuntimeError:
                 pass  # the loop has been closed, and with it who waits
 
@@ -388,7 +386,7 @@ class Worker(Listener):
 
     def on_begun(self, worker: Host) -> None:
         self._is_online = True
-        self._online.set()
+        self._online.open()
 
     def on_answer(self, worker: Host, call: Call, frame: Frame, body: Any) -> None:
         if frame.kind == ERROR:
@@ -415,7 +413,6 @@ class Worker(Listener):
             elif not self._is_online and self.exitcode:
                 self._error = self._death("ended before it ran its function")
         worker.calls.clear()
-        self._type.release(self._settings)
 
     def _death(self, reason: str) -> WorkerDied:
         exit = self._exit or Exit()

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import _interpreters
 
+from . import isolate_host
+
 if TYPE_CHECKING:
     from .isolate import IsolateWorker
 
@@ -64,6 +66,7 @@ def stop_all(workers: list[IsolateWorker]) -> bool:
 
 
 def _at_exit() -> None:
+    isolate_host.dismiss()
     workers = list(_alive)
     if not workers:
         return

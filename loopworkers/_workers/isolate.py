@@ -13,21 +13,16 @@ cannot be stopped, only written off.
 
 from __future__ import annotations
 
-import _thread
 import logging
 import socket
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._child.stop import HARD, SOFT
-from .._ports.waiting import shielded
 from .._wire.frames import CALL, LENT, ProtocolError, pack
 from ..errors import WorkerStuck
-from . import exit_guard
+from . import exit_guard, isolate_host
 from .base import Exit, Worker, thread_clock
 from .sender import Sender
-from .thread import may_be_daemon
 
 if TYPE_CHECKING:
     from .._wire.slab import Slab
@@ -43,12 +38,7 @@ _SOFT_GRACE = 0.1
 # system call, and one second is beyond any that is about to return.
 _HARD_GRACE = 1.0
 
-_ROOT = str(Path(__file__).resolve().parents[2])
-_BOOT = (
-    "import sys; sys.path[:] = {path!r}; "
-    "from loopworkers._child.isolate import run; "
-    "run({calls}, {replies}, {control}, {slab}, {queue})"
-)
+_BOOT = "run({calls}, {replies}, {control}, {slab}, {queue})"
 
 
 class _LendingSender(Sender):
@@ -75,11 +65,18 @@ class IsolateWorker(Worker):
     _stopping = False
     _timer: Any = None
     _queue: int
-    _native_id: int | None = None
+    _why: str | None = None
 
     @classmethod
     def prepare(cls, settings: Settings) -> None:
         exit_guard.install()
+        if settings.identity is not None:
+            isolate_host.acquire()
+
+    @classmethod
+    def release(cls, settings: Settings) -> None:
+        if settings.identity is not None:
+            isolate_host.release()
 
     def _make_sender(self) -> Sender:
         import _interpqueues
@@ -92,48 +89,30 @@ class IsolateWorker(Worker):
         self._control.setblocking(False)
         self.loop.add_reader(self._control.fileno(), self._on_host_end)
         exit_guard.add(self)
-        # Joined before the interpreter that it belongs to ends, which is not always the program's:
-        # a thread that comes too late hangs for ever, with what it holds. At the end of a program
-        # it must not be waited for before `exit_guard` has had its turn.
-        self._thread = _thread.start_joinable_thread(self._host, daemon=may_be_daemon())
+        alone = self.settings.identity is None
+        self._host = isolate_host.Host([]) if alone else isolate_host.take()
+        boot = _BOOT.format(
+            calls=self._channel.calls.fileno(),
+            replies=self._channel.replies.fileno(),
+            control=self._hosts.fileno(),
+            slab=self._slab.fd if self._slab is not None else None,
+            queue=self._queue,
+        )
+        self._host.work(boot, self._at_host_end)
 
-    # --- on the host thread ------------------------------------------------------------------
-
-    def _host(self) -> None:
-        # In an isolate that is being stopped, this one must still be waited for and destroyed.
-        thread = _thread.get_ident()
-        shielded.add(thread)
-        import _interpreters
-
-        self._why: str | None = None
-        self._native_id = _thread.get_native_id()
-        try:
-            id = _interpreters.create("isolated")
-            boot = _BOOT.format(
-                path=[*sys.path, _ROOT],
-                calls=self._channel.calls.fileno(),
-                replies=self._channel.replies.fileno(),
-                control=self._hosts.fileno(),
-                slab=self._slab.fd if self._slab is not None else None,
-                queue=self._queue,
-            )
-            raised = _interpreters.exec(id, boot)
-            if raised is not None and not self._stopping:
-                self._why = raised.formatted
-            # Only here, after exec has returned and by the one thread that ran it: a run and a
-            # destruction at the same time crash CPython (gh-127041).
-            _interpreters.destroy(id)
-        except Exception as error:
-            self._why = f"could not be started: {error!r}"
-        finally:
-            self._channel.close_worker_ends()
-            self._hosts.shutdown(socket.SHUT_RDWR)  # tells the loop
-            self._hosts.close()
-            shielded.discard(thread)
-
-    shielded.add(_host.__code__)  # for the instructions before it has shielded its thread
+    def _at_host_end(self, why: str | None) -> None:
+        if not self._stopping:
+            self._why = why
+        self._channel.close_worker_ends()
+        self._hosts.shutdown(socket.SHUT_RDWR)  # tells the loop
+        self._hosts.close()
 
     # --- on the loop -------------------------------------------------------------------------
+
+    def _on_ready(self) -> None:
+        super()._on_ready()
+        if self.settings.identity is not None:
+            isolate_host.refill(is_async=self.settings.identity.is_async)
 
     def _on_host_end(self) -> None:
         try:
@@ -199,7 +178,7 @@ class IsolateWorker(Worker):
         _interpqueues.destroy(self._queue)
 
     def cpu_clock(self) -> int | None:
-        return thread_clock(self._native_id)
+        return thread_clock(self._host.native_id)
 
     # --- without the loop --------------------------------------------------------------------
 
@@ -209,9 +188,7 @@ class IsolateWorker(Worker):
         self._channel.end_calls()  # as in stop()
 
     def wait_finished(self, timeout: float) -> bool:
-        self._thread.join(timeout)
-        is_done: bool = self._thread.is_done()
-        return is_done
+        return self._host.wait_ended(timeout)
 
     def kill_now(self) -> None:
         self.gone = True

@@ -19,6 +19,7 @@ class Identity:
     id: int
     name: str
     kind: str
+    is_async: bool  # its function
     env: dict[str, str] | None
     argv: list[str]
     limits: dict[str, int]  # by the names of the resource module

@@ -193,10 +193,12 @@ async def bare_batch(_stage: Stage, params: Params) -> Figures:
         return {"took": calls / rate, "busy": busy}
 
 
-async def program_start(_stage: Stage, params: Params) -> Figures:
+async def program_start(stage: Stage, params: Params) -> Figures:
     """From starting an interpreter to its first line, as asyncio's users start programs."""
     samples, code = [], f"{params['imports']}print('hello', flush=True)"
     for _ in range(params["warm_up"] + params["starts"]):
+        if params["rest_ms"]:
+            await stage.backend.sleep(params["rest_ms"] / 1000)
         start = clock()
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", code, stdout=subprocess.PIPE

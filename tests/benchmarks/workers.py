@@ -18,22 +18,21 @@ Figures = dict[str, Any]
 clock = time.perf_counter
 
 
-async def worker_start(_stage: Stage, params: Params) -> Figures:
+async def worker_start(stage: Stage, params: Params) -> Figures:
     """From making a worker to its first message; its end is not part of that.
 
-    `beside`: how many others are there that whole time, idle.
+    `rest_ms`: how long to do nothing before each.
     """
     from .ours import worker
 
     samples = []
-    async with AsyncExitStack() as stack:
-        for _ in range(params["beside"]):
-            await stack.enter_async_context(worker(params["kind"], work.echo))
-        for _ in range(params["warm_up"] + params["starts"]):
-            start = clock()
-            async with worker(params["kind"], work.hello) as other:
-                await other.receive()
-                samples.append(clock() - start)
+    for _ in range(params["warm_up"] + params["starts"]):
+        if params["rest_ms"]:
+            await stage.backend.sleep(params["rest_ms"] / 1000)
+        start = clock()
+        async with worker(params["kind"], work.hello) as other:
+            await other.receive()
+            samples.append(clock() - start)
     return spread(samples[params["warm_up"] :])
 
 

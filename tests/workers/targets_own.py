@@ -27,6 +27,10 @@ def use_environment(port: Any) -> None:
         port.send(os.environ.get(name))
 
 
+def tell_parent(port: Any) -> None:
+    port.send(os.getppid())
+
+
 async def pass_on_to_a_nested_worker(port: Any, target: Any, kind: Any) -> None:
     """Put a worker between the program and one of that kind."""
     async with Worker(target, kind=kind) as inner:

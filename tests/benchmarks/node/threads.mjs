@@ -94,18 +94,16 @@ const rounds = {
     return { ...spread(samples.slice(2)), made: spread(made.slice(2)).p50 };
   },
 
-  async worker_start({ beside, warm_up, starts }) {
-    const others = Array.from({ length: beside }, () => started('echo.mjs'));
-    for (const other of others) await answered(other);
+  async worker_start({ rest_ms, warm_up, starts }) {
     const samples = [];
     for (let turn = 0; turn < warm_up + starts; turn++) {
+      if (rest_ms) await new Promise((done) => setTimeout(done, rest_ms));
       const begin = now();
       const worker = started('hello.mjs');
       await conversation(worker, () => {}, (_, finish) => finish());
       samples.push(now() - begin);
       await worker.terminate();
     }
-    for (const other of others) await other.terminate();
     return spread(samples.slice(warm_up));
   },
 

@@ -21,9 +21,9 @@ FLOORS = {
 
 
 CASES = {
-    "the first": {"warm_up": 0, "beside": 0},
-    "when the last has ended": {"warm_up": 2, "beside": 0},
-    "beside another": {"warm_up": 2, "beside": 1},
+    "the first": {"warm_up": 0, "rest_ms": 0},
+    "one after the other": {"warm_up": 2, "rest_ms": 0},
+    "after a rest": {"warm_up": 2, "rest_ms": 100},
 }
 
 
@@ -54,10 +54,10 @@ def start(harness: Harness) -> Section:
             line.checks = _start_checks(outcomes, key)
         lines.append(line)
     remark = (
-        "The first is that of a program which has done nothing else. Later ones follow one after "
-        "the other, alone or beside one that idles all the time: the last process takes along "
-        "what others are forked from. The floor is a Python that prints a line; with what it "
-        "takes to be sent anything, it is the second one. The ends are not part of the times."
+        "The first is that of a program which has done nothing else. Later ones follow at once on "
+        "the end of the one before, or a tenth of a second later, when a spare isolate is ready. "
+        "The floor is a Python that prints a line; with what it takes to be sent anything, it is "
+        "the second one. The ends are not part of the times."
     )
     title = "From making a worker to its first message, p50: " + " / ".join(CASES)
     return Section("worker-start", title, lines, [remark])
