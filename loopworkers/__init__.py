@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ._cluster.options import Restart as Restart
     from ._cluster.worker import ClusterWorker as ClusterWorker
     from ._executor import WorkerExecutor as WorkerExecutor
+    from ._figures import Utilization as Utilization
     from ._loop.future import Progress as Progress
     from ._loop.future import WorkerFuture as WorkerFuture
     from ._loop_delay import LoopDelay as LoopDelay
@@ -57,9 +58,8 @@ if TYPE_CHECKING:
     from ._shared.event import SharedEvent as SharedEvent
     from ._shared.lock import SharedLock as SharedLock
     from ._stats import PoolStats as PoolStats
-    from ._worker import PIPE as PIPE
-    from ._worker import Utilization as Utilization
     from ._worker import Worker as Worker
+    from ._workers.identity import PIPE as PIPE
     from .errors import CallTimeout as CallTimeout
     from .errors import ClusterFailed as ClusterFailed
     from .errors import HandlerFailed as HandlerFailed
@@ -97,7 +97,7 @@ _MODULES = {
     "MessagePort": "_ports.port",
     "NoHandler": "errors",
     "NotTransferable": "errors",
-    "PIPE": "_worker",
+    "PIPE": "_workers.identity",
     "PoolClosed": "errors",
     "PoolFull": "errors",
     "PoolStats": "_stats",
@@ -114,7 +114,7 @@ _MODULES = {
     "SharedLock": "_shared.lock",
     "Stopping": "_cluster.member",
     "UnknownWorker": "errors",
-    "Utilization": "_worker",
+    "Utilization": "_figures",
     "Worker": "_worker",
     "WorkerDied": "errors",
     "WorkerDraining": "_cluster.events",

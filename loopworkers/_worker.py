@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from itertools import count
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, NamedTuple, ParamSpec, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, overload
 
+from . import _figures
 from ._call import Call, CallOptions, encode_call, name_of
 from ._child import resident
-from ._child.setup import resident_memory
 from ._hub import WORKERS_OF_ONE, hub_here
 from ._kept import keep
 from ._loop import Loop, current
@@ -24,38 +23,22 @@ from ._wire.frames import ERROR, Frame
 from ._wire.values import find_culprit
 from ._workers.base import Exit, Listener
 from ._workers.base import Worker as Host
+from ._workers.identity import Identity, check
 from ._workers.kinds import worker_type
-from ._workers.settings import Identity, Settings
-from .errors import LoopworkersError, NotTransferable, PortClosed, WorkerDied
+from ._workers.settings import Settings
+from .errors import NotTransferable, PortClosed, WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
     from types import TracebackType
 
+    from ._figures import Utilization
     from ._pool import Kind
     from ._ports.port import BlockingPort, MessagePort
 
 P = ParamSpec("P")
 
-#: For ``stdout=`` and ``stderr=``, as `subprocess.PIPE`.
-PIPE = -1
 _numbers = count(1)
-
-_LIMITS = {"memory": "RLIMIT_AS", "cpu_seconds": "RLIMIT_CPU", "open_files": "RLIMIT_NOFILE"}
-
-
-class Utilization(NamedTuple):
-    """How a worker spent its time since it came online.
-
-    Attributes:
-        idle: seconds in which it waited for messages, locks or its event loop's next event.
-        active: the other seconds.
-        ratio: ``active`` by the sum of both; 0.0 before it is online and after its end.
-    """
-
-    idle: float
-    active: float
-    ratio: float
 
 
 class Worker(Listener):
@@ -140,7 +123,6 @@ class Worker(Listener):
         self._target = target
         self._args = args
         piped = {"stdout": stdout, "stderr": stderr}
-        _check(kind, env, argv, piped, limits)
         self._identity = Identity(
             id=self.id,
             name=self.name,
@@ -148,7 +130,7 @@ class Worker(Listener):
             is_async=iscoroutinefunction(target),
             env=None if env is None else dict(env),
             argv=list(argv),
-            limits={_LIMITS[key]: value for key, value in (limits or {}).items()},
+            limits=check(kind, env, argv, piped, limits),
             streams={},
         )
         self._piped = [stream for stream, given in piped.items() if given is not None]
@@ -456,29 +438,22 @@ class Worker(Listener):
             since: an earlier value, for the time between the two.
         """
         if self._state != "running":
-            return Utilization(0.0, 0.0, 0.0)
-        total, waited = idle.read(self._clock)
-        before = since or Utilization(0.0, 0.0, 0.0)
-        still = waited / 1e9 - before.idle
-        active = (total - waited) / 1e9 - before.active
-        return Utilization(still, active, active / (still + active) if still + active else 0.0)
+            return _figures.NOTHING
+        return _figures.utilization(self._clock, since)
 
     async def cpu_time(self) -> float:
         """Seconds of processor time it has used; of an isolate or thread, its own thread's.
 
         Raises PortClosed after its end, and LoopworkersError where the system does not tell.
         """
-        await self._until_online()
-        clock = self._host.cpu_clock() if self._state == "running" else None
-        if clock is None:
-            if self._state == "running":
-                raise LoopworkersError("this system does not tell the processor time of others")
-            raise PortClosed(f"{self!r} uses no processor")
-        return time.clock_gettime(clock)
+        return _figures.cpu_time(await self._online_host())
 
-    async def _until_online(self) -> None:
+    async def _online_host(self) -> Host:
         if self._state == "running":
             await self._online.wait()
+        if self._state != "running":
+            raise PortClosed(f"{self!r} does not run, and so uses neither processor nor memory")
+        return self._host
 
     async def memory(self) -> int:
         """Resident bytes of a process.
@@ -486,42 +461,4 @@ class Worker(Listener):
         Raises PortClosed after its end, and LoopworkersError for other kinds: isolates and threads
         have no memory of their own that could be measured.
         """
-        await self._until_online()
-        if self._state != "running":
-            raise PortClosed(f"{self!r} has no memory")
-        if self.kind != "process":
-            raise LoopworkersError(
-                f'the memory of one {self.kind} cannot be measured; use kind="process"'
-            )
-        return resident_memory(self.pid) if self.pid is not None else 0
-
-
-def _check(
-    kind: str,
-    env: dict[str, str] | None,
-    argv: Sequence[str],
-    piped: dict[str, int | None],
-    limits: dict[str, int] | None,
-) -> None:
-    if kind == "thread":
-        given = {"env": env, "argv": argv, "limits": limits, **piped}
-        names = [name for name, value in given.items() if value]
-        if names:
-            raise ValueError(
-                f"a thread shares {', '.join(names)} with the program; use another kind"
-            )
-    for name, value in piped.items():
-        if value not in (None, PIPE):
-            raise ValueError(f"{name} must be None or PIPE, not {value!r}")
-    for key, text in (env or {}).items():
-        if not key or "=" in key or "\0" in key or "\0" in text:
-            raise ValueError(f"env has what is no environment variable: {key!r}={text!r}")
-    if limits:
-        if kind != "process":
-            raise ValueError(
-                "limits need kind='process': nothing can limit the memory, processor time or "
-                "files of an isolate apart from those of its process"
-            )
-        unknown = sorted(set(limits) - set(_LIMITS))
-        if unknown:
-            raise ValueError(f"unknown limits {unknown}; known are {sorted(_LIMITS)}")
+        return _figures.memory(await self._online_host())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from .._worker import Utilization
+    from .._figures import Utilization
 
 
 class ClusterWorker:

@@ -22,7 +22,7 @@ from .._ports.waiting import shielded
 from .._wire.values import dumps
 
 if TYPE_CHECKING:
-    from .settings import Identity
+    from .identity import Identity
 
 _BOOT = (
     "import sys; sys.path[:] = {path!r}; "

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._child import setup as _own_setup
 from .._wire.values import Encoded, by_value, encode, find_culprit
 from ..errors import NotTransferable
 
-
-@dataclass
-class Identity:
-    """What a `Worker` has of its own, and pools' workers share with the program."""
-
-    id: int
-    name: str
-    kind: str
-    is_async: bool  # its function
-    env: dict[str, str] | None
-    argv: list[str]
-    limits: dict[str, int]  # by the names of the resource module
-    streams: dict[str, int]  # "stdout", "stderr": descriptors to write to
-
-    def told(self) -> dict[str, Any]:
-        told = dict(vars(self))
-        if self.kind == "process":
-            # It is born with them.
-            told |= {"env": None, "streams": {}}
-        return told
+if TYPE_CHECKING:
+    from .identity import Identity
 
 
 Surroundings = tuple[tuple[str, ...], str | None]

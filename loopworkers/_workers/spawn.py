@@ -17,7 +17,7 @@ from .._child.forkserver import ENDED, REPORT, STARTED, TERMINATE
 from .._wire.values import dumps
 
 if TYPE_CHECKING:
-    from .settings import Identity
+    from .identity import Identity
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _BOOT = (
