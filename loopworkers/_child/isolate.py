@@ -15,7 +15,7 @@ from _thread import get_ident
 from itertools import compress
 from types import CoroutineType, GeneratorType
 
-from .._ports.waiting import shielded
+from .._wire.shield import shielded
 from .._wire.slab import Slab
 from .link import Link
 from .serve import serve
@@ -51,6 +51,8 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
                 pass
         del each, everything
     stopper.unwound = True
+    if stopper.stopping:
+        stopper.tell_unwound()
     # Among them is the one that ends the isolates which this one has started: before their threads
     # are waited for.
     atexit = sys.modules.get("atexit")

@@ -26,7 +26,7 @@ import sys
 from _thread import get_ident
 
 from .._ports import waiting
-from .._ports.waiting import shielded
+from .._wire.shield import shielded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Stopper:
     def _wait(self) -> None:
         while (order := self._control.recv(1)) in (SOFT, HARD):
             self.stopping = True
+            if self.unwound:
+                self.tell_unwound()
             if order == SOFT:
                 sys.unraisablehook = _without_terminated
                 self._raise(self._once())
@@ -109,7 +111,9 @@ class Stopper:
         )
 
         def raise_once(code: CodeType, *_: Any) -> None:
-            if get_ident() != worker or code is outermost or self.unwound or worker in shielded:
+            if get_ident() != worker or code is outermost or self.unwound:
+                return
+            if worker in shielded or code in shielded:
                 return
             set_events(tool, 0)
             raise error
@@ -133,6 +137,13 @@ class Stopper:
             raise error
 
         return raise_always
+
+    def tell_unwound(self) -> None:
+        """Tell the host that nothing needs to be stopped any more, only to be tidied up."""
+        try:
+            self._control.send(b"u")
+        except OSError:
+            pass  # the host waits for the end alone
 
     def stop_other_threads(self) -> None:
         """Stop what a stopped call has left running; destroying the isolate would wait for it."""

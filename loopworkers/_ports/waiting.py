@@ -23,8 +23,6 @@ READABLE, WRITABLE = 1, 4  # POLLIN and POLLOUT
 
 # Rings when the isolate is told to stop; see `_child/stop.py`.
 alarm: int | None = None
-# Threads (by id) and functions (by code) of ours which the stop of an isolate must not interrupt.
-shielded: set[object] = set()
 # ``here.clock`` counts how long the thread of a `Worker` waits; see `idle.py`.
 here: Any = _local()
 # Only in a worker with a core of its own: a thread that looks would take the GIL from the loop.

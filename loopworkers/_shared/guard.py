@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock, get_ident
 
-from .._ports.waiting import shielded
 from .._wire.file import File
+from .._wire.shield import shielded, unbroken
 from ..errors import LoopworkersError
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ except ImportError:  # Windows
     fcntl = None
 
 
+@unbroken
 def anonymous_file() -> File:
     """A file without a name, in memory where the system has that."""
     if hasattr(os, "memfd_create"):

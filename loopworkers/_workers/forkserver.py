@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._child.forkserver import REQUEST
 from .._ports import waiting
-from .._ports.waiting import shielded
+from .._wire.shield import shielded
 from .._wire.values import dumps
 
 if TYPE_CHECKING:

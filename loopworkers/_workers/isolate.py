@@ -37,6 +37,8 @@ _SOFT_GRACE = 0.1
 # Stage 2 takes effect at the next bytecode; what has not stopped then sits in C code or in a
 # system call, and one second is beyond any that is about to return.
 _HARD_GRACE = 1.0
+# What has stopped tidies up: its own isolates need a second, its forkserver two if it is starting.
+_TIDY_GRACE = 5.0
 
 _BOOT = "run({calls}, {replies}, {control}, {slab}, {queue})"
 
@@ -117,6 +119,7 @@ class IsolateWorker(Worker):
     def _on_host_end(self) -> None:
         try:
             if self._control.recv(1):
+                self._on_unwound()
                 return
         except BlockingIOError:
             return
@@ -144,6 +147,11 @@ class IsolateWorker(Worker):
     def _stop_hard(self) -> None:
         self._order(HARD)
         self._timer = self.loop.call_later(_HARD_GRACE, self._write_off)
+
+    def _on_unwound(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self.loop.call_later(_TIDY_GRACE, self._write_off)
 
     def _order(self, order: bytes) -> None:
         try:

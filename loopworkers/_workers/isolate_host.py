@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from .._ports.waiting import shielded
+from .._wire.shield import shielded
 from .thread import may_be_daemon
 
 if TYPE_CHECKING:

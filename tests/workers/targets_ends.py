@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import sys
@@ -72,6 +73,30 @@ async def swallow_on_a_loop(port: Any, pause: float = 3600) -> None:
             await asyncio.sleep(pause)
         except BaseException:
             pass
+
+
+async def swallow_in_a_callback(port: Any) -> None:
+    """Busy in a callback: its loop swallows what the first stage of a stop raises there."""
+
+    def work() -> None:
+        while True:
+            pass
+
+    await port.send(os.getpid())
+    asyncio.get_running_loop().call_soon(work)
+    await asyncio.sleep(3600)
+
+
+def tidy_up_when_told(port: Any) -> None:
+    """At its end tell so, and go on when an answer comes."""
+    sock = port.receive()
+
+    def tidy_up() -> None:
+        sock.send(b"!")
+        sock.recv(1)
+
+    atexit.register(tidy_up)
+    spin(port)
 
 
 def ignore_sigterm(port: Any) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import socket
 from time import monotonic
 from typing import Any
 
 import anyio
 import pytest
 import targets_ends
+from contract_help import no_isolates
 from worker_help import BOUND, pid_of
 
 from loopworkers import PortClosed, SharedBuffer, SharedEvent, SharedLock, Worker
@@ -24,6 +26,7 @@ ENDS = [
     targets_ends.idle_on_a_loop,
     targets_ends.swallow_on_a_loop,
     targets_ends.spin_on_a_loop,
+    targets_ends.swallow_in_a_callback,
 ]
 
 
@@ -60,6 +63,31 @@ async def test_terminate_kills_what_ignores_sigterm() -> None:
     async with Worker(targets_ends.ignore_sigterm) as worker:
         await pid_of(worker)
         assert await worker.terminate() == -signal.SIGKILL
+
+
+@no_isolates
+async def test_an_isolate_that_has_stopped_gets_time_to_tidy_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from loopworkers._workers import isolate
+
+    monkeypatch.setattr(isolate, "_HARD_GRACE", 0.1)
+    ours, theirs = socket.socketpair()
+    with ours:
+        async with (
+            Worker(targets_ends.tidy_up_when_told, kind="isolate") as worker,
+            anyio.create_task_group() as tasks,
+        ):
+            await worker.send(theirs)
+            await pid_of(worker)
+            tasks.start_soon(worker.terminate)
+            assert await anyio.to_thread.run_sync(ours.recv, 1) == b"!"
+            # Longer than it had if it were still running.
+            await anyio.sleep(2 * (isolate._SOFT_GRACE + isolate._HARD_GRACE))
+            assert worker.alive
+            ours.send(b"!")
+        assert worker._exit is not None
+        assert not worker._exit.stuck
 
 
 async def test_terminate_while_it_starts_and_twice_at_once(own_memory: Any) -> None:
