@@ -434,4 +434,4 @@ class Dispatcher(Listener):
 def _has_lost_handles(call: Call) -> bool:
     """Whether its descriptors went with a worker that died before it received the call."""
     handles = getattr(call.body, "handles", None)
-    return handles is not None and not handles.fds
+    return handles is not None and not handles.files

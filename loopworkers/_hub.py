@@ -8,7 +8,6 @@ worker: see `WORKERS_OF_ONE`.
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -23,6 +22,7 @@ from .errors import PortClosed
 if TYPE_CHECKING:
     from ._loop import Timer
     from ._ports.port import MessagePort
+    from ._wire.file import File
 
 # A worker's id is its parent's times this, plus its number there; 0 is the program.
 WORKERS_OF_ONE = 1 << 20
@@ -179,7 +179,7 @@ class Hub:
     async def _pump(self, member: MessagePort, members: dict[MessagePort, None]) -> None:
         side = member._loop_side()
         while True:
-            flags, body, fds = await side.receive()
+            flags, body, files = await side.receive()
             self._catch_up()
             # What another hub left out on the way here is missed by all here.
             missed, member._pipe.missed = member._pipe.missed, 0
@@ -187,21 +187,21 @@ class Hub:
                 if other is not member:
                     if missed:
                         self._missed[other] = self._missed.get(other, 0) + missed
-                    self._pass_on(other, flags, body, fds)
-            for fd in fds:
-                os.close(fd)
+                    self._pass_on(other, flags, body, files)
+            for file in files:
+                file.close()
 
-    def _pass_on(self, member: MessagePort, flags: int, body: Any, fds: list[int]) -> None:
+    def _pass_on(self, member: MessagePort, flags: int, body: Any, files: list[File]) -> None:
         pipe = member._pipe
         missed = self._missed.pop(member, 0)
         try:
             # It does not read. The others must not wait for it, nor memory grow.
-            if pipe.unsent >= (1 if fds else _MOST_UNSENT):
+            if pipe.unsent >= (1 if files else _MOST_UNSENT):
                 raise BlockingIOError
-            handles = Handles() if fds else None
-            for fd in fds:
+            handles = Handles() if files else None
+            for file in files:
                 assert handles is not None
-                handles.add(fd)
+                handles.add(file.fileno())
             if pipe.send(flags, [body], handles, missed) is not None:
                 assert member._side is not None
                 member._side.flush_later()

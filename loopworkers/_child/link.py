@@ -25,7 +25,8 @@ from .._wire.frames import (
     pack,
     unpack_packet,
 )
-from .._wire.handles import MOST, receiving, unpack_rights
+from .._wire.handles import MOST, receiving, unpack_files
+from .._wire.shield import unbroken
 from .._wire.slab import SIZE as SLAB_SIZE
 from .._wire.slab import Slab
 from .._wire.spin import Spinner
@@ -34,6 +35,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
+
+    from .._wire.file import File
 
     Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], Context]
 
@@ -151,7 +154,7 @@ class Link:
 
     def call(self, frame: Frame) -> Call:
         """What to call; raises whatever unpickling it raises."""
-        with receiving(self._take_handles() if frame.flags & HANDLES else ()):
+        with receiving(self._take_handles() if frame.flags & HANDLES else []):
             if frame.flags & LENT:
                 assert self._lent is not None
                 value = values.decode_lent(self._lent(), frame.flags)
@@ -162,10 +165,11 @@ class Link:
             target = self._functions.get(target) or self._import(target)
         return target, args, kwargs, Context() if pairs is None else restore(pairs)
 
-    def _take_handles(self) -> list[int]:
+    @unbroken
+    def _take_handles(self) -> list[File]:
         flags = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
         _, ancillary, _, _ = self._replies.recvmsg(1, _socket.CMSG_SPACE(MOST * 4), flags)
-        return unpack_rights(ancillary)
+        return unpack_files(ancillary)
 
     def _import(self, name: str) -> Callable[..., Any]:
         module, _, path = name.partition(":")

@@ -23,7 +23,8 @@ from .._wire.frames import (
     FrameReader,
     ProtocolError,
 )
-from .._wire.handles import MOST, Handles, pack_rights, unpack_rights
+from .._wire.handles import MOST, Handles, pack_rights, unpack_files
+from .._wire.shield import unbroken
 from ..errors import PortClosed
 from .waiting import READABLE, until_ready
 
@@ -31,7 +32,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Message = tuple[int, Any, list[int]]  # flags, body, descriptors
+    from .._wire.file import File
+
+    Message = tuple[int, Any, list[File]]  # flags, body, descriptors
 
 _ALLOWED = frozenset((PART, MESSAGE))
 # Small enough to keep a loop responsive while its peer floods it.
@@ -69,7 +72,7 @@ class Pipe:
         self._pid = os.getpid()
         self._reader = FrameReader(_ALLOWED)
         self._parts = bytearray()
-        self._fds: deque[int] = deque()
+        self._files: deque[File] = deque()
         self._out: deque[Outgoing] = deque()
         self._sending = False
         self._lock = RLock()
@@ -91,7 +94,7 @@ class Pipe:
         Raises BrokenPipeError, having sent nothing, if nobody can receive it any more.
         """
         size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
-        count = len(handles.fds) if handles is not None else 0
+        count = len(handles.files) if handles is not None else 0
         if size <= INLINE_MAX:
             parts = [HEADER.pack(MESSAGE, flags, size, count, missed) + b"".join(chunks)]
         else:
@@ -170,6 +173,7 @@ class Pipe:
 
     # --- in ------------------------------------------------------------------------------
 
+    @unbroken
     def fill(self) -> None:
         """Take in what has arrived, at most one read of it."""
         with self._lock:
@@ -184,7 +188,7 @@ class Pipe:
             except OSError:
                 data, ancillary = b"", []
             if ancillary:
-                self._fds.extend(unpack_rights(ancillary))
+                self._files.extend(unpack_files(ancillary))
             if not data:
                 self.ended = True
                 return
@@ -200,12 +204,12 @@ class Pipe:
                 body: Any = payload
                 if flags & IN_PARTS:
                     body, self._parts = self._parts, bytearray()
-                if extra > len(self._fds):
+                if extra > len(self._files):
                     raise ProtocolError(
-                        f"{extra} descriptors belong to a message and {len(self._fds)} came: this "
-                        "process may have reached its limit of open files"
+                        f"{extra} descriptors belong to a message and {len(self._files)} came: "
+                        "this process may have reached its limit of open files"
                     )
-                self.inbox.append((flags, body, [self._fds.popleft() for _ in range(extra)]))
+                self.inbox.append((flags, body, [self._files.popleft() for _ in range(extra)]))
         except ProtocolError as error:
             self.error = error
             self.ended = True
@@ -230,20 +234,20 @@ class Pipe:
 
     # --- the end -------------------------------------------------------------------------
 
-    def unread(self) -> tuple[bytes, list[int]]:
+    def unread(self) -> tuple[bytes, list[File]]:
         """What was received and not taken, for `take_over` elsewhere."""
         with self._lock:
             data = bytearray()
-            fds: list[int] = []
-            for flags, body, handles in self.inbox:
-                data += b"".join(_in_parts(flags & ~IN_PARTS, [body], len(handles)))
-                fds += handles
+            files: list[File] = []
+            for flags, body, own in self.inbox:
+                data += b"".join(_in_parts(flags & ~IN_PARTS, [body], len(own)))
+                files += own
             if self._parts:
                 data += b"".join(_in_parts(0, [self._parts], 0)[:-1])
-            return bytes(data + self._reader.rest), fds + list(self._fds)
+            return bytes(data + self._reader.rest), [*files, *self._files]
 
-    def take_over(self, unread: bytes, fds: list[int]) -> None:
-        self._fds.extend(fds)
+    def take_over(self, unread: bytes, files: list[File]) -> None:
+        self._files.extend(files)
         self.feed(unread)
 
     def detach(self) -> None:
@@ -259,13 +263,10 @@ class Pipe:
     def _close(self, shut_down: bool) -> None:
         if self.closed:
             return
-        fds = [*self._fds, *(fd for _, _, handles in self.inbox for fd in handles)]
         self.closed = self.ended = self.broken = True
         self.inbox.clear()
-        self._fds.clear()
+        self._files.clear()
         self._out.clear()
-        for fd in fds:
-            os.close(fd)
         if shut_down:
             self.shut_down()
         self.socket.close()
@@ -291,12 +292,16 @@ def _in_parts(flags: int, chunks: list[Any], count: int, missed: int = 0) -> lis
     return parts
 
 
+@unbroken
 def socket_pair(capacity: int | None) -> tuple[Any, Any]:
     """Two connected sockets that hold about ``capacity`` bytes each way."""
-    import socket
+    if hasattr(_socket, "socketpair"):
+        first, second = _socket.socketpair()
+    else:  # Windows
+        import socket
 
-    ends = socket.socketpair()
+        first, second = [_socket.socket(fileno=end.detach()) for end in socket.socketpair()]
     if capacity is not None:
-        for end in ends:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, capacity)
-    return tuple(_socket.socket(fileno=end.detach()) for end in ends)  # type: ignore[return-value]
+        for end in (first, second):
+            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, capacity)
+    return first, second

@@ -5,7 +5,8 @@ from __future__ import annotations
 from _weakref import ref
 
 from .._loop import is_running
-from .._wire.handles import receiving, refuse, take
+from .._wire.handles import receiving, refuse, take, take_file
+from .._wire.shield import unbroken
 from .._wire.values import decode, is_plain, travellers
 from .._wire.values import dumps as _dumps
 from ..errors import PortClosed
@@ -294,8 +295,8 @@ class MessagePort:
         if pipe.is_sending:
             raise ValueError(f"{self!r} cannot be moved: messages still wait for room in it")
         number = handles.add(pipe.socket.fileno(), self._moved)
-        unread, fds = pipe.unread()
-        numbers = [handles.add(fd) for fd in fds]
+        unread, files = pipe.unread()
+        numbers = [handles.add(file.fileno()) for file in files]
         return _rebuild, (type(self), self._state(), number, unread, numbers)
 
     def _state(self) -> dict[str, Any]:
@@ -325,13 +326,14 @@ else:
     BlockingPort = MessagePort
 
 
+@unbroken
 def _rebuild(
     cls: type[MessagePort], state: dict[str, Any], number: int, unread: bytes, numbers: list[int]
 ) -> MessagePort:
     import _socket
 
     pipe = Pipe(_socket.socket(fileno=take(number)))
-    pipe.take_over(unread, [take(each) for each in numbers])
+    pipe.take_over(unread, [take_file(each) for each in numbers])
     port = cls.__new__(cls)
     MessagePort.__init__(port, pipe)
     port.__dict__.update(state)
@@ -339,9 +341,9 @@ def _rebuild(
 
 
 def _decode(message: Any) -> Any:
-    flags, body, fds = message
-    if fds:
-        with receiving(fds):
+    flags, body, files = message
+    if files:
+        with receiving(files):
             return decode(body, flags)
     return decode(body, flags)
 

@@ -6,8 +6,8 @@ import _socket
 import os
 from mmap import mmap
 
-from .._wire.file import File
-from .._wire.handles import refuse, take
+from .._wire.handles import refuse, take, take_file
+from .._wire.shield import unbroken
 from .._wire.values import travellers
 from .guard import Guard, anonymous_file
 from .sockets import Socket, pair
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._wire.file import File
     from .._wire.handles import Handles
 
 
@@ -134,8 +135,9 @@ travellers[SharedBuffer] = SharedBuffer._reduce
 _HAS_PACKETS = hasattr(_socket, "SOCK_SEQPACKET") and hasattr(os, "memfd_create")
 
 
+@unbroken
 def _rebuild(number: int, size: int, *ends: int) -> SharedBuffer:
     buffer = SharedBuffer.__new__(SharedBuffer)
-    first, second = (Socket(fileno=take(end)) for end in ends)
-    buffer._open(File(take(number)), size, (first, second))
+    first, second = [Socket(fileno=take(end)) for end in ends]
+    buffer._open(take_file(number), size, (first, second))
     return buffer

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from .._loop import is_running
 from .._wire.handles import refuse, take
+from .._wire.shield import unbroken
 from .._wire.values import travellers
-from .sockets import DONTWAIT, PEEK, Socket, pair, wait_readable
+from .sockets import DONTWAIT, PEEK, Socket, copy_of, pair, wait_readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class SharedEvent:
         end = self._ends[1]
         if is_running():
             # Of its own: a loop lets one task wait for a descriptor.
-            end = Socket(fileno=os.dup(end.fileno()))
+            end = copy_of(end)
         return wait_readable(end, timeout)
 
     def _reduce(self, handles: Handles) -> Any:
@@ -65,8 +64,9 @@ class SharedEvent:
 travellers[SharedEvent] = SharedEvent._reduce
 
 
+@unbroken
 def _rebuild(*ends: int) -> SharedEvent:
     event = SharedEvent.__new__(SharedEvent)
-    first, second = (Socket(fileno=take(end)) for end in ends)
+    first, second = [Socket(fileno=take(end)) for end in ends]
     event._ends = (first, second)
     return event

@@ -12,8 +12,8 @@ import _socket
 
 from .._loop import is_running
 from .._ports.waiting import Deadline
-from .._wire.file import File
-from .._wire.handles import refuse, take
+from .._wire.handles import refuse, take, take_file
+from .._wire.shield import unbroken
 from .._wire.values import travellers
 from .guard import Guard, anonymous_file
 from .sockets import PEEK, Socket, at_end, get, pair, put, wait_readable
@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._wire.file import File
     from .._wire.handles import Handles
 
 _FREE, _HELD = b"free", b"held"
@@ -133,8 +134,9 @@ class SharedLock:
 travellers[SharedLock] = SharedLock._reduce
 
 
+@unbroken
 def _rebuild(number: int, *ends: int) -> SharedLock:
     lock = SharedLock.__new__(SharedLock)
-    first, second = (Socket(fileno=take(end)) for end in ends)
-    lock._open(File(take(number)), (first, second))
+    first, second = [Socket(fileno=take(end)) for end in ends]
+    lock._open(take_file(number), (first, second))
     return lock

@@ -9,6 +9,7 @@ import sys
 from .._loop import is_running
 from .._ports.waiting import READABLE, until, until_ready
 from .._wire.handles import unpack_rights
+from .._wire.shield import unbroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,16 @@ class Socket(_socket.socket):
     __del__ = _socket.socket.close
 
 
+@unbroken
 def pair(kind: int = _socket.SOCK_STREAM) -> tuple[Socket, Socket]:
     # Not by `socket`, whose enumerations cost an isolate more than all of this.
     first, second = _socket.socketpair(_socket.AF_UNIX, kind)
     return Socket(fileno=first.detach()), Socket(fileno=second.detach())
+
+
+@unbroken
+def copy_of(end: Socket) -> Socket:
+    return Socket(fileno=_socket.dup(end.fileno()))
 
 
 def at_end(end: Socket) -> bool:
@@ -51,6 +58,7 @@ def put(end: Socket, data: bytes, passed: Socket | None = None) -> None:
         end.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)], DONTWAIT)
 
 
+@unbroken
 def get(end: Socket, peek: int = 0) -> tuple[bytes, Socket | None] | None:
     """The next packet, or None; with PEEK it stays where it is.
 

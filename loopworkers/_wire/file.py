@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from _io import FileIO
 
+from .shield import unbroken
+
 
 class File(FileIO):
     """Without the warning when it is dropped: here that is how it ends."""
 
+    @unbroken
     def __init__(self, file: int | str) -> None:
         super().__init__(file, "r+")
 

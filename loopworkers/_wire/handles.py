@@ -12,6 +12,7 @@ import sys
 from _thread import _local
 
 from .file import File
+from .shield import unbroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,17 +27,22 @@ class Handles:
     """The descriptors of one value on its way out; copies, closed once they were sent."""
 
     def __init__(self) -> None:
-        self.fds: list[int] = []
+        self.files: list[File] = []
         self._moves: list[Callable[[], object]] = []
 
+    @property
+    def fds(self) -> list[int]:
+        return [file.fileno() for file in self.files]
+
+    @unbroken
     def add(self, fd: int, moved: Callable[[], object] | None = None) -> int:
         """Its number for the receiver. ``moved`` ends the sender's own use of it, if it is sent."""
-        if len(self.fds) == MOST:
+        if len(self.files) == MOST:
             raise ValueError(f"a message can carry {MOST} descriptors, this one has more")
-        self.fds.append(os.dup(fd))
+        self.files.append(File(os.dup(fd)))
         if moved is not None:
             self._moves.append(moved)
-        return len(self.fds) - 1
+        return len(self.files) - 1
 
     @property
     def moves(self) -> bool:
@@ -48,14 +54,10 @@ class Handles:
         return moves
 
     def close(self) -> None:
-        fds, self.fds = self.fds, []
-        for fd in fds:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
+        self.files.clear()
 
 
+@unbroken
 def unpack_rights(ancillary: Any) -> list[int]:
     """The descriptors of what recvmsg() returned."""
     fds: list[int] = []
@@ -63,6 +65,12 @@ def unpack_rights(ancillary: Any) -> list[int]:
         for at in range(0, len(data) - 3, 4):
             fds.append(int.from_bytes(data[at : at + 4], sys.byteorder))
     return fds
+
+
+@unbroken
+def unpack_files(ancillary: Any) -> list[File]:
+    """`unpack_rights`, each owned by an object, as is all that waits to be unpickled."""
+    return list(map(File, unpack_rights(ancillary)))
 
 
 def pack_rights(fds: Sequence[int]) -> bytes:
@@ -73,33 +81,35 @@ _incoming = _local()
 
 
 class receiving:
-    """While unpickling a value: the descriptors that came with it; the rest is closed after.
+    """While unpickling a value: the descriptors that came with it; the rest is closed after."""
 
-    Objects own them meanwhile: unpickling imports modules, and an isolate that is stopped then
-    may run no more code, not even `__exit__`.
-    """
+    def __init__(self, files: list[File]) -> None:
+        self._files: list[Any] = files
 
-    def __init__(self, fds: Sequence[int]) -> None:
-        self._files = list(map(File, fds))
-
+    @unbroken
     def __enter__(self) -> None:
         self._outer = getattr(_incoming, "files", None)
         _incoming.files = self._files
 
     def __exit__(self, *_: object) -> None:
         _incoming.files = self._outer
-        for file in self._files:
-            file.close()
+        self._files.clear()
 
 
-def take(number: int) -> int:
+def take_file(number: int) -> File:
     """The descriptor with this number, now the caller's; once."""
-    file: File = _incoming.files[number]
-    if file.closed:
+    file: File | None = _incoming.files[number]
+    if file is None:
         raise ValueError("a descriptor inside a message can be taken once")
-    fd = os.dup(file.fileno())
-    file.close()
-    return fd
+    _incoming.files[number] = None
+    return file
+
+
+@unbroken
+def take(number: int) -> int:
+    """`take_file` for an object that takes nothing but a number, in a function that is shielded."""
+    file = take_file(number)
+    return os.dup(file.fileno())
 
 
 def refuse(obj: object) -> Any:

@@ -14,12 +14,14 @@ from _pickle import PickleBuffer, Pickler, Unpickler
 from _pickle import dumps as dumps
 from _pickle import loads as loads
 from _struct import Struct
+from _thread import get_ident
 
 from .by_value import Sink, by_value_dumps
 from .by_value import by_value as by_value
 from .definitions import ATOMS, Definition, Function, fetch, importable, known_key
 from .frames import BUFFERS, INLINE_MAX
 from .handles import Handles, refuse, take
+from .shield import shielded, unbroken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Encoded:
         self.chunks = chunks
         self.flags = flags
         self.needs = needs
-        self.handles = handles if handles is not None and handles.fds else None
+        self.handles = handles if handles is not None and handles.files else None
 
     def freeze(self) -> None:
         """Copy what the owner could still change: the value is what it was at the call."""
@@ -110,10 +112,16 @@ def _reduce_socket(obj: Any, handles: Handles) -> Any:
     return _rebuild_socket, (number, int(obj.family), int(obj.type), obj.proto)
 
 
+@unbroken
 def _rebuild_socket(number: int, family: int, kind: int, proto: int) -> Any:
     import socket
 
-    return socket.socket(family, kind, proto, take(number))
+    thread = get_ident()
+    shielded.add(thread)  # for what `socket` does before the number is the object's
+    try:
+        return socket.socket(family, kind, proto, take(number))
+    finally:
+        shielded.discard(thread)
 
 
 def reduce_special(obj: Any, handles: Handles | None) -> Any:

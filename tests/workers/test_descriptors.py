@@ -8,10 +8,11 @@ from typing import Any
 
 import anyio
 import pytest
+import targets
 import targets_own
 from contract_help import LONG, no_isolates
 
-from loopworkers import Worker
+from loopworkers import SharedBuffer, Worker
 
 pytestmark = pytest.mark.anyio
 
@@ -58,3 +59,14 @@ async def test_bare_descriptors_of_an_isolate_are_the_programs() -> None:
         os.write(number, b"still open")
         os.close(number)
         assert ours.recv(100) == b"still open"
+
+
+@no_isolates
+async def test_an_isolate_stopped_while_it_passes_descriptors_on_leaves_none() -> None:
+    for _ in range(10):
+        async with Worker(targets.echo, kind="isolate") as worker:
+            with SharedBuffer(8) as buffer:
+                for _ in range(3):
+                    await worker.send([buffer])
+                (await worker.receive())[0].close()
+            await worker.terminate()
