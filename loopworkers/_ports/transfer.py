@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .._wire.shield import unbroken
 from .._wire.values import encode, find_culprit, in_place, traveller
+from .._wire.views import is_exported
 from ..errors import NotTransferable
 
 TYPE_CHECKING = False
@@ -31,14 +33,6 @@ def encode_message(value: Any, transfer: Sequence[Any], may_move: bool) -> Encod
     encoded.chunks = [c if type(c) is bytes else bytes(c) for c in encoded.chunks]
     if encoded.handles is not None and encoded.handles.moves and not may_move:
         raise NotTransferable("the message was not sent: a port or socket cannot move to many")
-    for number, obj in enumerate(transfer):
-        if type(obj) is memoryview:
-            try:
-                obj.release()
-            except BufferError as error:
-                raise NotTransferable(
-                    f"transfer[{number}] (memoryview) cannot be handed over: {error}"
-                ) from None
     return encoded
 
 
@@ -47,7 +41,9 @@ def hand_over(transfer: Sequence[Any]) -> None:
     for obj in transfer:
         if type(obj) is bytearray:
             obj.clear()
-        elif type(obj) is not memoryview:
+        elif type(obj) is memoryview:
+            obj.release()
+        else:
             obj.close()
 
 
@@ -56,8 +52,7 @@ def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
         raise ValueError(f"{path} ({type(obj).__qualname__}) is in the list twice")
     if type(obj) is bytearray:
         try:
-            obj.append(0)
-            del obj[-1]
+            _resize(obj)
         except BufferError:
             raise NotTransferable(
                 f"{path} (bytearray) cannot be handed over while a memoryview of it exists"
@@ -69,11 +64,23 @@ def _check(obj: Any, path: str, transfer: Sequence[Any]) -> None:
             raise NotTransferable(f"{path} (SharedBuffer) cannot be handed over: {error}") from None
     elif type(obj) is memoryview:
         try:
-            len(obj)
+            exported = is_exported(obj)
         except ValueError:
             raise NotTransferable(f"{path} (memoryview) was released already") from None
+        if exported:
+            raise NotTransferable(f"{path} (memoryview) cannot be handed over while it is in use")
     elif traveller(obj.__class__) is None:
         raise NotTransferable(
             f"{path} ({type(obj).__module__}.{type(obj).__qualname__}) cannot be handed over: "
             "ports, shared buffers, sockets, bytearrays and memoryviews can"
         )
+
+
+@unbroken
+def _resize(data: bytearray) -> None:
+    """Change its size and change it back, which raises BufferError while it is in use."""
+    if data:
+        data.append(data.pop())  # never larger than it was, which would move all of it
+    else:
+        data.append(0)
+        data.pop()

@@ -9,6 +9,7 @@ from mmap import mmap
 from .._wire.handles import refuse, take, take_file
 from .._wire.shield import unbroken
 from .._wire.values import travellers
+from .._wire.views import has_slices, is_exported
 from .guard import Guard, anonymous_file
 from .sockets import Socket, pair
 
@@ -47,17 +48,11 @@ class SharedBuffer:
     def _open(self, file: File, size: int, waiters: tuple[Socket, Socket]) -> None:
         self._file = file
         self.size = size
-        self._map_again()
+        self._map = mmap(self._file.fileno(), -(-size // 8) * 8)
+        self._cells = memoryview(self._map).cast("q")
+        self.view = memoryview(self._map)[:size]
         self._waiters = waiters  # see atomic.py
         self._guard: Guard | None = None
-
-    def _map_again(self) -> None:
-        self._map = mmap(self._file.fileno(), -(-self.size // 8) * 8)
-        self._view_again()
-
-    def _view_again(self) -> None:
-        self._cells = memoryview(self._map).cast("q")
-        self.view = memoryview(self._map)[: self.size]
 
     def __repr__(self) -> str:
         return f"<SharedBuffer of {self.size} bytes{', closed' if self.closed else ''}>"
@@ -82,30 +77,21 @@ class SharedBuffer:
         """
         if self.closed:
             return
-        self._unmap()
+        try:
+            self.view.release()
+            self._cells.release()
+            self._map.close()
+        except BufferError:
+            pass  # somebody has slices or arrays
         self._file.close()
         for end in self._waiters:
             end.close()
         if self._guard is not None:
             self._guard.close()
 
-    def _unmap(self) -> bool:
-        """Whether that gave the memory back: somebody may have views of it."""
-        try:
-            self.view.release()
-            self._cells.release()
-            self._map.close()
-        except BufferError:
-            return False
-        return True
-
     def check_unused(self) -> None:
         """Raise BufferError if there are views, which would still show the memory when it moves."""
-        unused = self._unmap()
-        if unused:
-            self._map_again()
-        else:
-            self._view_again()
+        if is_exported(self.view) or has_slices(self.view):
             raise BufferError("slices of its view, or arrays on it, are in use")
 
     def __enter__(self) -> SharedBuffer:

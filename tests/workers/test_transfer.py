@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
+import sys
 import threading
 from typing import Any
 
 import anyio
+import numpy
 import pytest
 import targets
 import targets_shared
@@ -150,6 +153,65 @@ async def test_a_failed_send_moves_nothing() -> None:
     assert await fourth.receive() == "alive"
     for port in (first, third, fourth):
         port.close()
+
+
+async def test_a_failed_send_leaves_what_it_would_have_handed_over_as_it_was() -> None:
+    first, second = channel()
+    buffer, bytes_of = SharedBuffer(8), bytearray(b"abc")
+    view, plain, data = buffer.view, memoryview(bytes_of), bytearray(100_000)
+    size = sys.getsizeof(data)
+    transfer = [buffer, plain, data]
+    with pytest.raises(NotTransferable):
+        await first.send([*transfer, threading.Lock()], transfer=transfer)
+    second.close()
+    with pytest.raises(PortClosed):
+        await first.send(transfer, transfer=transfer)
+    first.close()
+    view[0] = plain[0]
+    assert buffer.view is view
+    assert view[0] == ord("a")
+    assert len(data) == 100_000
+    assert sys.getsizeof(data) == size  # its memory was not moved either
+    buffer.close()
+
+
+@pytest.mark.parametrize("use", [lambda view: view[2:4], pickle.PickleBuffer, numpy.frombuffer])
+async def test_memory_in_use_is_not_handed_over_until_it_is_not(use: Any) -> None:
+    first, second = channel()
+    with first, second:
+        buffer = SharedBuffer(8)
+        used = use(buffer.view)
+        with pytest.raises(NotTransferable, match="in use"):
+            await first.send(buffer, transfer=[buffer])
+        if isinstance(used, pickle.PickleBuffer):
+            used.release()
+        del used
+        await first.send(buffer, transfer=[buffer])
+        assert buffer.closed
+        (await second.receive()).close()
+
+
+async def test_a_view_that_is_lent_is_not_handed_over() -> None:
+    first, second = channel()
+    with first, second, memoryview(bytearray(8)) as view:
+        lent = pickle.PickleBuffer(view)
+        with pytest.raises(NotTransferable, match="in use"):
+            await first.send(view, transfer=[view])
+        lent.release()
+        await first.send(view, transfer=[view])
+        assert await second.receive() == bytes(8)
+
+
+async def test_an_empty_bytearray_is_handed_over_unless_it_is_in_use() -> None:
+    first, second = channel()
+    with first, second:
+        for data in (bytearray(), bytearray(b"1")):
+            with memoryview(data), pytest.raises(NotTransferable, match="memoryview of it"):
+                await first.send(data, transfer=[data])
+            content = bytes(data)
+            await first.send(data, transfer=[data])
+            assert await second.receive() == content
+            assert data == b""
 
 
 async def test_handed_over_buffers_are_unusable_here_and_whole_there(kind: Any) -> None:
