@@ -98,10 +98,15 @@ class receiving:
 
 def take_file(number: int) -> File:
     """The descriptor with this number, now the caller's; once."""
-    file: File | None = _incoming.files[number]
+    files: list[File | None] = _incoming.files
+    if number >= len(files):
+        raise OSError(
+            f"{len(files)} descriptors came with a value that has more: a limit of open files, or "
+            "of descriptors under way, was reached"
+        )
+    file, files[number] = files[number], None
     if file is None:
         raise ValueError("a descriptor inside a message can be taken once")
-    _incoming.files[number] = None
     return file
 
 

@@ -92,14 +92,23 @@ class Channel:
         if len(self._waiting) == 1:
             self._loop.call_soon(self._send_waiting)
 
-    def send_handles(self, fds: list[int]) -> None:
-        """Send descriptors, which the worker takes when it receives the call they belong to."""
+    def send_handles(self, fds: list[int]) -> bool:
+        """Send descriptors, which the worker takes when it receives the call they belong to.
+
+        Gives False if the worker is gone: `on_end` says what becomes of its calls.
+        """
         # On the socket for replies, whose way there is unused: what is taken back from the other
         # one would lose them.
         try:
             socket.send_fds(self._in, [b"h"], fds)
         except OSError:
-            pass  # the worker is gone; `on_end` says what becomes of its calls
+            try:
+                # Too many are under way, perhaps. A worker that waited for them would wait for
+                # ever; one that finds none fails the call and says why.
+                self._in.send(b"h")
+            except OSError:
+                return False
+        return True
 
     def _send_waiting(self) -> None:
         waiting = self._waiting

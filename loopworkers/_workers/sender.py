@@ -78,8 +78,8 @@ class Sender:
             # Nothing else can be in the slab now, so this call's result may use it.
             flags |= SLAB_FREE
         if body.handles is not None:
-            self._channel.send_handles(body.handles.fds)
-            if not call.retries:
+            sent = self._channel.send_handles(body.handles.fds)
+            if sent and not call.retries:
                 body.handles.close()
             flags |= HANDLES
             self.torn_by = call.id  # what is sent twice would take another one's descriptors

@@ -111,3 +111,10 @@ async def try_lock_async(port: Any, lock: SharedLock) -> None:
 def fail_holding(port: Any, lock: SharedLock) -> None:
     lock.acquire()
     raise LookupError("with the lock in its hands")
+
+
+def die_once(port: Any, buffer: SharedBuffer) -> None:
+    if AtomicInt64(buffer).add() == 0:
+        port.send("first")
+        os._exit(3)
+    port.send("second")

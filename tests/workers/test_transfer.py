@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -12,10 +13,11 @@ from typing import Any
 
 import anyio
 import numpy
+import psutil
 import pytest
 import targets
 import targets_shared
-from contract_help import LONG
+from contract_help import LONG, eventually_sync
 
 from loopworkers import (
     MessagePort,
@@ -108,6 +110,53 @@ async def test_a_call_with_a_port_for_a_worker_that_has_just_died() -> None:
         else:
             assert await ours.receive() == "hello"
         ours.close()
+
+
+async def test_a_call_with_a_port_that_a_dead_worker_was_not_given_runs_elsewhere() -> None:
+    async with WorkerPool("process", max_workers=1) as pool:
+        pid = await pool.run(os.getpid)
+        ours, theirs = channel()
+        os.kill(pid, signal.SIGKILL)
+        # While this blocks, the loop does not hear of it.
+        assert eventually_sync(lambda: not psutil.pid_exists(pid))
+        call = pool.run(targets.say, theirs, "hello")
+        assert theirs.closed
+        await call
+        assert await ours.receive() == "hello"
+        ours.close()
+
+
+async def test_a_call_whose_descriptors_cannot_be_sent_fails_and_the_next_runs(
+    own_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send_fds(*_: Any) -> None:
+        raise OSError(errno.ETOOMANYREFS, os.strerror(errno.ETOOMANYREFS))
+
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        await pool.run(abs, 1)
+        ours, theirs = channel()
+        with monkeypatch.context() as patch, anyio.fail_after(LONG):
+            patch.setattr(socket, "send_fds", send_fds)
+            with pytest.raises(OSError, match="descriptors"):
+                await pool.run(targets.say, theirs, "hello")
+        with pytest.raises(PortClosed):
+            await ours.receive()
+        ours.close()
+        ours, theirs = channel()
+        await pool.run(targets.say, theirs, "hello")
+        assert await ours.receive() == "hello"
+        ours.close()
+
+
+async def test_a_call_with_a_port_is_run_again_with_the_same_port() -> None:
+    with SharedBuffer(8) as buffer:
+        async with WorkerPool("process", max_workers=1, retries=1) as pool:
+            ours, theirs = channel()
+            call = pool.run(targets_shared.die_once, theirs, buffer)
+            assert await ours.receive() == "first"
+            assert await ours.receive() == "second"
+            ours.close()
+            await call
 
 
 async def test_a_port_is_not_a_result() -> None:
