@@ -17,7 +17,7 @@ from ._loop import Loop, current
 from ._ports.port import channel
 from ._registry import register, unregister
 from ._wire.handles import Handles
-from .errors import PortClosed
+from .errors import NotTransferable, PortClosed
 
 if TYPE_CHECKING:
     from ._loop import Timer
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A worker's id is its parent's times this, plus its number there; 0 is the program.
 WORKERS_OF_ONE = 1 << 20
-NO_WORKER, NO_HANDLER = "no worker", "no handler"
+NO_WORKER, NO_HANDLER, NO_ROOM = "no worker", "no handler", "no room"
 # So many messages to one member may wait for room: a large one is under way for some turns.
 _MOST_UNSENT = 16
 
@@ -114,9 +114,11 @@ class Hub:
         else:
             post = here.post
         try:
-            post._post(("ask", to, source, port))
+            post._post(("ask", to, source, port), optional=True)
         except PortClosed:  # it has just ended, and its end was not heard of yet
             refuse(port, NO_WORKER)
+        except (OSError, NotTransferable):  # no descriptor is left for it
+            refuse(port, NO_ROOM)
 
     def _answer_or_refuse(self, port: MessagePort, source: int) -> None:
         if self._answer is None:

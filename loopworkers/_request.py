@@ -14,7 +14,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._child.resident import current_worker
-from ._hub import NO_HANDLER, NO_WORKER, hub_here
+from ._hub import NO_HANDLER, NO_ROOM, NO_WORKER, hub_here
 from ._loop import is_running
 from ._ports.port import channel
 from ._ports.waiting import Deadline
@@ -49,6 +49,9 @@ def request(worker_id: int, value: Any, *, timeout: float | None = None) -> Any:
         worker_id: `Worker.id` of any worker of the program, or 0 for the program itself.
         timeout: seconds to wait for the answer.
 
+    When the time is over, a request that is still on its way is dropped, sooner or later. Those
+    that have come to the worker, where some hundreds can wait, are answered in vain.
+
     Awaited where an event loop runs, blocking elsewhere. Raises `UnknownWorker`, `RequestToSelf`,
     `NoHandler`, `HandlerFailed` (what the handler raised is its cause), `RequestTimeout`, and
     `RequestError` when the worker ended before it answered.
@@ -58,17 +61,20 @@ def request(worker_id: int, value: Any, *, timeout: float | None = None) -> Any:
     source = 0 if me is None else me.id
     if worker_id == source:
         raise RequestToSelf("a worker cannot send a request to itself")
+    deadline = Deadline(timeout)
     ours, theirs = channel()
     if me is None:
         hub_here().route(worker_id, source, theirs)
     else:
         try:
-            me.post._post(("ask", worker_id, source, theirs))
+            me.post._post(("ask", worker_id, source, theirs), deadline, optional=True)
         except PortClosed:
             raise RequestError("this worker has ended, and reaches no others") from None
+        except TimeoutError:
+            ours.close()
+            raise _late(worker_id, timeout) from None
     if is_running():
         return _ask_on_loop(worker_id, ours, value, timeout)
-    deadline = Deadline(timeout)
     with ours:
         try:
             try:
@@ -106,6 +112,8 @@ def _answer_of(worker_id: int, answer: tuple[str, Any]) -> Any:
         raise UnknownWorker(f"there is no worker {worker_id}, or it has ended")
     if kind == NO_HANDLER:
         raise NoHandler(f"worker {worker_id} answers no requests: it has no on_request() handler")
+    if kind == NO_ROOM:
+        raise RequestError(f"too many requests wait for worker {worker_id}, or on the way to it")
     raise HandlerFailed(f"the handler of worker {worker_id} failed") from decode_failure(content)
 
 

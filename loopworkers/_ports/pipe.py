@@ -26,7 +26,7 @@ from .._wire.frames import (
 from .._wire.handles import MOST, Handles, pack_rights, unpack_files
 from .._wire.shield import unbroken
 from ..errors import PortClosed
-from .waiting import READABLE, until_ready
+from .waiting import READABLE, has_hung_up, until_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _ALLOWED = frozenset((PART, MESSAGE))
 # Small enough to keep a loop responsive while its peer floods it.
 _READ_SIZE = 128 * 1024
 _ENDS = frozenset((errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF))
+_MANY_WAITING = 16  # messages for one port, a power of two
 _MOST_BUFFERS = 512  # half of what the kernel takes in one call
 _DONTWAIT: int = getattr(_socket, "MSG_DONTWAIT", 0)
 _RECEIVE_FLAGS: int = _DONTWAIT | getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
@@ -49,11 +50,12 @@ _RIGHTS_SPACE: int = _socket.CMSG_SPACE(MOST * 4) if hasattr(_socket, "CMSG_SPAC
 class Outgoing:
     """A message that the socket has not taken whole."""
 
-    __slots__ = ("chunks", "handles", "sent")
+    __slots__ = ("chunks", "handles", "optional", "sent")
 
     def __init__(self, chunks: list[Any], handles: Handles | None) -> None:
         self.chunks = chunks
         self.handles = handles
+        self.optional = False  # in vain once the other end of the port in it is closed
         self.sent = False
 
 
@@ -161,6 +163,16 @@ class Pipe:
     def _break(self) -> None:
         self.broken = True
         self._out.clear()
+
+    def drop_unwanted(self) -> None:
+        """Drop what is optional and waits for room in vain, now and then as there is more."""
+        waiting = len(self._out)
+        if waiting < _MANY_WAITING or waiting & (waiting - 1):  # looked at when that doubles
+            return
+        with self._lock:
+            # The first may be half-way out.
+            wanted = [each for n, each in enumerate(self._out) if n == 0 or not _is_in_vain(each)]
+            self._out = deque(wanted)
 
     @property
     def is_sending(self) -> bool:
@@ -278,6 +290,14 @@ class Pipe:
             self.socket.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # it is at its end
+
+
+def _is_in_vain(outgoing: Outgoing) -> bool:
+    return (
+        outgoing.optional
+        and outgoing.handles is not None
+        and has_hung_up(outgoing.handles.files[0].fileno())
+    )
 
 
 def _in_parts(flags: int, chunks: list[Any], count: int, missed: int = 0) -> list[Any]:

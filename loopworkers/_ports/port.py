@@ -84,15 +84,22 @@ class MessagePort:
                 raise TimeoutError(f"there was no room for the message in {self!r} in time")
             self._pipe.flush()
 
-    def _post(self, value: Any) -> None:
-        """`send` for those who cannot wait on a loop: it sends later what finds no room now."""
+    def _post(
+        self, value: Any, deadline: Deadline | None = None, *, optional: bool = False
+    ) -> None:
+        """`send` for those who cannot wait on a loop: it sends later what finds no room now.
+
+        ``optional``: unless the other end of the first port in it is closed by then.
+        """
         outgoing = self._send_now(value, ())
         if outgoing is None:
             return
+        outgoing.optional = optional
+        self._pipe.drop_unwanted()
         if is_running():
             self._loop_side().flush_later()
         else:
-            self._until_sent(outgoing, Deadline(None))
+            self._until_sent(outgoing, deadline or Deadline(None))
 
     def _send_now(self, value: Any, transfer: Sequence[Any]) -> Outgoing | None:
         pipe = self._pipe

@@ -77,6 +77,13 @@ def _poll(fd: int, what: int, timeout: float | None) -> list[int]:
     return [found for found, _ in poller.poll(milliseconds)]
 
 
+def has_hung_up(fd: int) -> bool:
+    """Whether the other end of this socket is closed, whatever is still to be read."""
+    poller = select.poll()
+    poller.register(fd, 0)
+    return bool(poller.poll(0))
+
+
 class Deadline:
     """Seconds from now, or never."""
 

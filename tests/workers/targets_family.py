@@ -13,6 +13,7 @@ from loopworkers import (
     Broadcast,
     PortClosed,
     RequestError,
+    RequestTimeout,
     SharedEvent,
     Worker,
     on_request,
@@ -164,6 +165,18 @@ def answer_late(port: Any, event: SharedEvent) -> None:
     port.send("ready")
     for _ in port:
         pass
+
+
+def ask_in_vain(port: Any, event: SharedEvent) -> None:
+    """Ask the program more often than there is room for requests."""
+    for _ in range(700):
+        try:
+            request(0, "late", timeout=0)
+        except RequestTimeout:
+            pass
+    event.set()
+    port.receive()
+    port.send(request(0, "in time"))
 
 
 def ask_after_a_loop(port: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ import anyio
 import pytest
 import targets
 import targets_family
-from contract_help import LONG
+from contract_help import LONG, eventually_sync
 
 from loopworkers import (
     Broadcast,
@@ -222,6 +223,57 @@ async def test_the_timeout_counts_while_nobody_takes_the_value(kind: Any) -> Non
             with anyio.fail_after(LONG):
                 assert await worker.receive() == "RequestTimeout"
             event.set()
+
+
+async def test_requests_that_nobody_waits_for_any_more_do_not_pile_up(kind: Any) -> None:
+    event = SharedEvent()
+    async with (
+        Worker(targets_family.answer_late, event, kind=kind) as worker,
+        anyio.create_task_group() as tasks,
+    ):
+        await worker.receive()
+        tasks.start_soon(request, worker.id, "keeps it busy")
+        await anyio.wait_all_tasks_blocked()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(700):  # more than the sockets hold
+            with pytest.raises(RequestTimeout):
+                await request(worker.id, "late", timeout=0)
+        assert len(os.listdir("/proc/self/fd")) < before + 50
+        event.set()
+        assert await request(worker.id, "in time", timeout=LONG) == "in time"
+
+
+async def test_the_timeout_counts_while_the_program_does_not_read(kind: Any) -> None:
+    on_request(lambda value, source: value)
+    event = SharedEvent()
+    async with Worker(targets_family.ask_in_vain, event, kind=kind) as worker:
+        await worker.ready()
+        assert eventually_sync(event.is_set)  # blocks the loop
+        await worker.send("go on")
+        with anyio.fail_after(LONG):
+            assert await worker.receive() == "in time"
+
+
+async def test_a_request_that_there_is_no_descriptor_for_fails_and_the_next_is_answered(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_descriptor(*_: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with (
+        Worker(targets_family.answer, kind=kind) as answering,
+        Worker(targets_family.ask, kind=kind) as worker,
+    ):
+        await answering.receive()
+        await worker.ready()
+        with monkeypatch.context() as patch:
+            patch.setattr(answering._post._pipe, "send", no_descriptor)
+            await worker.send((answering.id, 1))
+            with anyio.fail_after(LONG):
+                assert await worker.receive() == "RequestError"
+        await worker.send((answering.id, 1))
+        with anyio.fail_after(LONG):
+            assert await worker.receive() == (2, worker.id)
 
 
 async def test_a_later_handler_replaces_the_one_before(kind: Any) -> None:
