@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from _thread import allocate_lock, get_ident
+from _weakref import ref
 
 from .._wire.file import File
 from .._wire.shield import shielded, unbroken
@@ -37,6 +38,25 @@ def anonymous_file() -> File:
         return File(os.dup(file.fileno()))
 
 
+_forking: set[ref[Any]] = set()
+
+
+def tell_of_fork(obj: Any) -> None:
+    """Call ``obj._forked()`` in every child that gets a copy of it by a fork."""
+    _forking.add(ref(obj, _forking.discard))
+
+
+def _tell_all() -> None:
+    for each in list(_forking):
+        obj = each()
+        if obj is not None:
+            obj._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_tell_all)
+
+
 class Guard:
     """Used in a ``with``; what is inside must be short, and never wait."""
 
@@ -50,6 +70,18 @@ class Guard:
         self._file = File(path)
         self._flock = fcntl.flock
         # Threads of this interpreter have the description in common.
+        self._threads = allocate_lock()
+        tell_of_fork(self)
+
+    def _forked(self) -> None:
+        # The description is the parent's as well, and so would be every lock; and a thread that
+        # held the other one is not here to release it.
+        file = self._file
+        try:
+            if not file.closed:
+                self._file = File(f"/proc/self/fd/{file.fileno()}")
+        finally:
+            file.close()
         self._threads = allocate_lock()
 
     def __enter__(self) -> None:

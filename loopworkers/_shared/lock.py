@@ -15,7 +15,7 @@ from .._ports.waiting import Deadline
 from .._wire.handles import refuse, take, take_file
 from .._wire.shield import unbroken
 from .._wire.values import travellers
-from .guard import Guard, anonymous_file
+from .guard import Guard, anonymous_file, tell_of_fork
 from .sockets import PEEK, Socket, at_end, get, pair, put, wait_readable
 
 TYPE_CHECKING = False
@@ -35,8 +35,11 @@ class SharedLock:
     with`` and ``await lock.acquire()``. It is not reentrant, and not fair.
 
     A holder that dies, or whose call is stopped, gives the lock up. Who gets it then finds
-    ``torn`` true: what the lock protects may be half changed. Acquiring and releasing take some
-    ten microseconds each; for single numbers `AtomicInt64` is faster.
+    ``torn`` true: what the lock protects may be half changed. A child that the program forks
+    does not hold what its parent does.
+
+    Acquiring and releasing take some ten microseconds each; for single numbers `AtomicInt64` is
+    faster.
     """
 
     def __init__(self) -> None:
@@ -51,6 +54,14 @@ class SharedLock:
         self._lifeline: Socket | None = None
         #: For the holder: the one before died with the lock in its hands.
         self.torn = False
+        tell_of_fork(self)
+
+    def _forked(self) -> None:
+        # Not even a copy is kept: the lock ends with its holder, not with the holder's children.
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
+            self.torn = False
 
     def acquire(self, timeout: float | None = None) -> Any:
         """Get the lock; awaited where a loop runs.

@@ -8,7 +8,7 @@ import anyio
 import pytest
 import targets_shared
 from contract_help import LONG, no_isolates
-from worker_help import MIXED, run_all
+from worker_help import MIXED, run_all, run_worker_script
 
 from loopworkers import AtomicInt64, SharedBuffer, SharedLock, Worker
 
@@ -135,3 +135,77 @@ async def test_a_holder_that_fails_gives_the_lock_up(own_memory: Any) -> None:
     with anyio.fail_after(LONG):
         async with lock:
             assert lock.torn
+
+
+# --- a program that forks ------------------------------------------------------------------------
+
+FORKED_WHILE_HELD = """
+import os
+from loopworkers import SharedLock
+
+lock = SharedLock()
+lock.acquire()
+if (pid := os.fork()) == 0:
+    try:
+        lock.release()
+    except RuntimeError:
+        os._exit(lock.acquire(timeout=0))
+    os._exit(2)
+assert os.waitpid(pid, 0)[1] == 0
+assert lock.locked()
+lock.release()
+assert lock.acquire(timeout=0)
+"""
+
+HOLDER_DIED_BEFORE_ITS_CHILD = """
+import os
+from loopworkers import SharedLock
+
+lock = SharedLock()
+reading, writing = os.pipe()
+if (pid := os.fork()) == 0:
+    lock.acquire()
+    if os.fork() == 0:
+        os.close(writing)
+        os.read(reading, 1)  # until the program ends
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert lock.acquire(timeout=20)
+assert lock.torn
+"""
+
+FORKED_INSIDE_OF_A_GUARD = """
+import fcntl, os, signal
+from loopworkers import AtomicInt64, SharedBuffer
+
+buffer = SharedBuffer(8)
+number = AtomicInt64(buffer)
+reading, writing = os.pipe()
+with buffer.guard:
+    if (pid := os.fork()) == 0:
+        signal.alarm(20)
+        number.add(1)  # waits for the parent
+        with buffer.guard:
+            os.write(writing, b"held")
+            signal.pause()
+assert os.read(reading, 4) == b"held"
+assert number.load() == 1
+try:
+    fcntl.flock(buffer.guard._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+else:
+    raise AssertionError("parent and child are in at the same time")
+number.add(1)
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [FORKED_WHILE_HELD, HOLDER_DIED_BEFORE_ITS_CHILD, FORKED_INSIDE_OF_A_GUARD],
+    ids=["while it is held", "whose parent dies", "inside of a guard"],
+)
+def test_a_forked_child_holds_nothing(script: str) -> None:
+    done = run_worker_script(script)
+    assert (done.returncode, done.stderr) == (0, "")
