@@ -6,6 +6,7 @@ See `loopworkers._child.forkserver` for the other side.
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import socket
 import subprocess
@@ -69,7 +70,7 @@ class ForkServer:
     ) -> socket.socket:
         """Have a worker forked that owns copies of these sockets; its control socket.
 
-        Raises OSError if the forkserver is gone.
+        Raises OSError if the forkserver is gone, or there is no descriptor left here.
         """
         control, theirs = socket.socketpair()
         environ = dict(os.environ)
@@ -129,6 +130,8 @@ def _standard_streams(others: dict[str, int]) -> list[int]:
     return copies
 
 
+# What sending to a server that is gone gives; EBADF if another thread has just replaced it.
+_GONE = {errno.EPIPE, errno.ECONNRESET, errno.EBADF}
 # Also those whose `close` was interrupted.
 _unreaped: dict[ForkServer, None] = {}
 _servers: dict[tuple[str, ...], tuple[ForkServer, int]] = {}
@@ -166,7 +169,9 @@ def start_worker(
         server, users = _servers[preload]
     try:
         return server.start_worker(calls, replies, slab, identity)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise  # for want of descriptors, say: to close it would end all its workers
         with _lock:
             if _servers[preload][0] is server:
                 server.close()
