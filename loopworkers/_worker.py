@@ -392,7 +392,7 @@ class Worker(Listener):
         if self._error is None and not self._terminated:
             if exit.reason and exit.code is None:
                 self._error = self._death(exit.reason)
-            elif not self._is_online and self.exitcode:
+            elif not self._is_online and (self.exitcode or exit.reason is None):
                 self._error = self._death("ended before it ran its function")
         worker.calls.clear()
 

@@ -32,11 +32,14 @@ _SUSPENDED = frozenset((CoroutineType, GeneratorType))
 
 
 def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: int) -> None:
-    """Be a worker on these descriptors. Nothing is raised out of here."""
+    """Be a worker on these descriptors; raises only what the system has refused to it."""
     stopper = Stopper(control, run.__code__)
+    refused: OSError | None = None
     try:
         _work(calls, replies, slab, lent_queue)
         _wait_for_threads()
+    except OSError as error:  # no descriptor was left, for example
+        refused = error
     except BaseException:  # told to stop; the loop has answered for it
         pass
     if stopper.stopping:
@@ -61,6 +64,8 @@ def run(calls: int, replies: int, control: int, slab: int | None, lent_queue: in
     if stopper.stopping:
         stopper.stop_other_threads()
     stopper.finish()
+    if refused is not None and not stopper.stopping:
+        raise refused
 
 
 def _work(calls: int, replies: int, slab: int | None, lent_queue: int) -> None:

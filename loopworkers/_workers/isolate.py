@@ -17,6 +17,8 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
+import _interpqueues
+
 from .._child.stop import HARD, SOFT
 from .._wire.frames import CALL, LENT, ProtocolError, pack
 from ..errors import WorkerStuck
@@ -51,8 +53,6 @@ class _LendingSender(Sender):
         self._queue = queue
 
     def send_large(self, call: Any, body: Encoded, flags: int, extra: int, *, alone: bool) -> bytes:
-        import _interpqueues
-
         body.freeze()
         views = tuple(memoryview(chunk).cast("B") for chunk in body.chunks)
         # The stubs describe an older, private signature.
@@ -81,8 +81,6 @@ class IsolateWorker(Worker):
             isolate_host.release()
 
     def _make_sender(self) -> Sender:
-        import _interpqueues
-
         self._queue = _interpqueues.create(0, 1, 1)
         return _LendingSender(self._channel, self._slab, self.settings, self._queue)
 
@@ -125,7 +123,8 @@ class IsolateWorker(Worker):
             return
         except OSError:
             pass
-        self._finish(self.exit_request or Exit(code=0, reason=self._why))
+        failed = self._why is not None
+        self._finish(self.exit_request or Exit(code=None if failed else 0, reason=self._why))
 
     def _on_end(self, error: ProtocolError | None) -> None:
         if error is not None:
@@ -181,8 +180,6 @@ class IsolateWorker(Worker):
         self._end(exit)
 
     def _destroy_queue(self) -> None:
-        import _interpqueues
-
         _interpqueues.destroy(self._queue)
 
     def cpu_clock(self) -> int | None:

@@ -108,7 +108,7 @@ def _run_in(id: Any, code: str) -> str | None:
     import _interpreters
 
     raised = _interpreters.exec(id, code)
-    return None if raised is None else raised.formatted
+    return None if raised is None else f"failed with {raised.formatted}"
 
 
 _lock = Lock()

@@ -64,3 +64,27 @@ def test_one_that_cannot_start_leaves_the_others_alone(own_memory: Any, backend:
         anyio.run(main, backend=BACKEND)
     """
     assert run(script, own_memory, backend) == ["alive"]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_one_that_could_not_run_its_function_says_so(own_memory: Any, backend: str) -> None:
+    script = """
+        def tell(port):
+            os.write(1, b"run\\n")
+
+        async def main():
+            async with Worker(targets.echo, kind=KIND):
+                pass  # what the program itself imports for a first one, it has
+            for left in range(14, 26):
+                with few_descriptors(left):
+                    try:
+                        async with Worker(tell, kind=KIND):
+                            pass
+                    except (OSError, LoopworkersError):
+                        continue
+                os.write(1, b"ended\\n")
+
+        anyio.run(main, backend=BACKEND)
+    """
+    lines = run(script, own_memory, backend)
+    assert lines.count("run") == lines.count("ended"), lines
