@@ -19,6 +19,9 @@ import atexit
 import os
 import signal
 import sys
+from _thread import get_ident
+from contextlib import contextmanager
+from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +30,16 @@ import _interpreters
 from . import isolate_host
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from .isolate import IsolateWorker
 
 _SOFT_WAIT, _HARD_WAIT = 0.1, 1.0
 
 _alive: dict[IsolateWorker, None] = {}
 _installed = False
+_lock = Lock()
+_ends_in: int | None = None  # the thread in which the program has begun to end
 _exit_code: int | None = None
 _watching = False
 
@@ -44,8 +51,18 @@ def install() -> None:
         atexit.register(_at_exit)
 
 
-def add(worker: IsolateWorker) -> None:
-    _alive[worker] = None
+@contextmanager
+def starting(worker: IsolateWorker) -> Generator[None, None, None]:
+    """Around the start of a worker: the exit handler sees it whole or not at all.
+
+    Daemon threads run on while the program ends, and their loops would start another isolate
+    after all were stopped. What exit handlers start they also end.
+    """
+    with _lock:
+        if _ends_in not in (None, get_ident()):
+            raise RuntimeError("an isolate cannot be started any more: the program is ending")
+        yield
+        _alive[worker] = None
 
 
 def discard(worker: IsolateWorker) -> None:
@@ -66,7 +83,10 @@ def stop_all(workers: list[IsolateWorker]) -> bool:
 
 
 def _at_exit() -> None:
-    isolate_host.dismiss()
+    global _ends_in
+    with _lock:
+        _ends_in = get_ident()
+    isolate_host.retire()
     workers = list(_alive)
     if not workers:
         return
@@ -127,3 +147,11 @@ def _on_unwind(code: Any, offset: int, error: BaseException) -> None:
     if isinstance(error, SystemExit) and sys._getframe(1).f_back is None:
         given = error.code
         _exit_code = given & 0xFF if isinstance(given, int) else 0 if given is None else 1
+
+
+def _forget() -> None:
+    global _lock, _ends_in
+    _lock, _ends_in = Lock(), None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -87,10 +87,6 @@ class IsolateWorker(Worker):
     def start(self) -> None:
         self._control, self._hosts = socket.socketpair()
         self._control.setblocking(False)
-        self.loop.add_reader(self._control.fileno(), self._on_host_end)
-        exit_guard.add(self)
-        alone = self.settings.identity is None
-        self._host = isolate_host.Host([]) if alone else isolate_host.take()
         boot = _BOOT.format(
             calls=self._channel.calls.fileno(),
             replies=self._channel.replies.fileno(),
@@ -98,7 +94,20 @@ class IsolateWorker(Worker):
             slab=self._slab.fd if self._slab is not None else None,
             queue=self._queue,
         )
-        self._host.work(boot, self._at_host_end)
+        alone = self.settings.identity is None
+        try:
+            with exit_guard.starting(self):
+                self._host = isolate_host.Host([]) if alone else isolate_host.take()
+                self._host.work(boot, self._at_host_end)
+        except RuntimeError:  # also when the system has no thread left
+            self._control.close()
+            self._hosts.close()
+            raise
+        self.loop.add_reader(self._control.fileno(), self._on_host_end)
+
+    def discard(self) -> None:
+        super().discard()
+        self._destroy_queue()
 
     def _at_host_end(self, why: str | None) -> None:
         if not self._stopping:
@@ -180,7 +189,10 @@ class IsolateWorker(Worker):
         self._end(exit)
 
     def _destroy_queue(self) -> None:
-        _interpqueues.destroy(self._queue)
+        try:
+            _interpqueues.destroy(self._queue)
+        except _interpqueues.QueueNotFoundError:
+            pass  # its loop, in a daemon thread, has come before the end of the program
 
     def cpu_clock(self) -> int | None:
         return thread_clock(self._host.native_id)

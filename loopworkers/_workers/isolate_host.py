@@ -126,11 +126,19 @@ def acquire() -> None:
 def release() -> None:
     global _users
     with _lock:
-        if _users:  # else another process's: this one was forked from it
+        if _users:  # else another process's, which this one was forked from, or retired
             _users -= 1
         is_last = not _users
     if is_last:
         dismiss()
+
+
+def retire() -> None:
+    """Make no more for those who have it: the program ends."""
+    global _users
+    with _lock:
+        _users = 0
+    dismiss()
 
 
 def take() -> Host:

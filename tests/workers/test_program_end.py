@@ -75,3 +75,44 @@ run(main)
 def test_a_block_keeps_the_program_until_its_worker_has_ended(kind: str, backend: str) -> None:
     text = HEAD.format(backend=backend) + OWNED.format(kind=kind)
     assert succeed(run_worker_script(text)) == "leaving\nended\n"
+
+
+DAEMON = """
+import atexit, threading
+
+has_stopped, outcome = threading.Event(), []
+
+def after_all_isolates_were_stopped():
+    has_stopped.set()
+    thread.join(20)
+    print(*outcome)
+
+atexit.register(after_all_isolates_were_stopped)
+
+async def start_one():
+    async with Worker(targets.echo, kind="isolate") as worker:
+        await worker.ready()
+
+async def main():
+    await start_one()
+    has_started.set()
+    has_stopped.wait()
+    try:
+        await start_one()
+    except RuntimeError as error:
+        outcome.append(error)
+
+has_started = threading.Event()
+thread = threading.Thread(target=run, args=(main,), daemon=True)
+thread.start()
+has_started.wait()
+sys.exit(7)
+"""
+
+
+@no_isolates
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_daemon_thread_starts_no_isolate_beside_the_end_of_the_program(backend: str) -> None:
+    done = run_worker_script(HEAD.format(backend=backend) + DAEMON)
+    assert (done.returncode, done.stderr) == (7, "")
+    assert done.stdout == "an isolate cannot be started any more: the program is ending\n"
