@@ -83,6 +83,9 @@ class Stopper:
                 self.tell_unwound()
             if order == SOFT:
                 sys.unraisablehook = _without_terminated
+                # It may hit between the making of a coroutine and its first step.
+                if (warnings := sys.modules.get("warnings")) is not None:
+                    warnings.simplefilter("ignore", RuntimeWarning)
                 self._raise(self._once())
             else:
                 # Finalizers are killed as well, and would print that they were.

@@ -116,3 +116,27 @@ def test_a_daemon_thread_starts_no_isolate_beside_the_end_of_the_program(backend
     done = run_worker_script(HEAD.format(backend=backend) + DAEMON)
     assert (done.returncode, done.stderr) == (7, "")
     assert done.stdout == "an isolate cannot be started any more: the program is ending\n"
+
+
+UNAWAITED = """
+async def never(): ...
+
+def hold(port):
+    coroutine = never()
+    port.send("held")
+    while True:
+        pass
+
+async def main():
+    async with Worker(hold, kind="isolate") as worker:
+        await worker.receive()
+        await worker.terminate()
+
+run(main)
+"""
+
+
+@no_isolates
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_stop_before_the_first_step_of_a_coroutine_makes_no_noise(backend: str) -> None:
+    assert succeed(run_worker_script(HEAD.format(backend=backend) + UNAWAITED)) == ""
