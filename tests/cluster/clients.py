@@ -9,10 +9,21 @@ from typing import Any
 
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
+from contract_help import LONG
+
+from loopworkers import WorkerExited
 
 
 def port_of(cluster: Any, number: int = 0) -> int:
     return int(cluster.addresses[number].rpartition(":")[2])
+
+
+async def exit_of(events: Any) -> WorkerExited:
+    with anyio.fail_after(LONG):
+        async for event in events:
+            if isinstance(event, WorkerExited):
+                return event
+    raise AssertionError("no worker has ended")
 
 
 class Client:

@@ -11,10 +11,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
+from binding_help import opened, short_path
 from contract_fixtures import libuv_has_its_pipe, nothing_is_left
 from contract_help import KindParams
 
-__all__ = ["anyio_backend", "kind", "libuv_has_its_pipe", "nothing_is_left", "policy"]
+__all__ = [
+    "anyio_backend",
+    "kind",
+    "libuv_has_its_pipe",
+    "nothing_is_left",
+    "opened",
+    "policy",
+    "short_path",
+]
 
 
 @pytest.fixture(params=KindParams("process", "isolate"))

@@ -1,0 +1,202 @@
+"""How workers end, by themselves and because the cluster ends."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import anyio
+import members
+import pytest
+from clients import Client, ask, exit_of, port_of
+from contract_help import LONG
+
+from loopworkers import (
+    Cluster,
+    ClusterFailed,
+    ClusterStopped,
+    Restart,
+    WorkerDied,
+    WorkerDraining,
+    WorkerExited,
+    WorkerKilled,
+    WorkerReady,
+    WorkerRestarting,
+    WorkerStarted,
+)
+
+# ruff: noqa: ASYNC110, PT012  (a cluster raises when its block is left)
+pytestmark = pytest.mark.anyio
+LOCAL = "127.0.0.1:0"
+
+
+# --- the end of a worker -------------------------------------------------------------------------
+
+
+async def test_a_crash_is_not_voluntary_and_the_place_is_filled_again(kind: Any) -> None:
+    async with Cluster(members.fail_when_told, workers=1, kind=kind) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (first,) = cluster.workers.values()
+        await first.send("go on")
+        ended = await exit_of(events)
+        assert ended.worker is first
+        assert (ended.exitcode, ended.voluntary) == (1, False)
+        assert isinstance(ended.error, ZeroDivisionError)
+        assert first.id not in cluster.workers
+        assert await anext(events) == WorkerRestarting(first, 0.0)
+        await cluster.ready()
+        (second,) = cluster.workers.values()
+        assert (second.seat, second.id != first.id) == (first.seat, True)
+
+
+async def test_a_signal_is_told_and_not_voluntary() -> None:
+    async with Cluster(members.serve, workers=1, listen=LOCAL) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        with pytest.raises((anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)):
+            await ask(cluster, b"die")
+        ended = await exit_of(events)
+        assert (ended.exitcode, ended.voluntary) == (-signal.SIGKILL, False)
+        assert isinstance(ended.error, WorkerDied | None)
+        await cluster.ready()
+        await ask(cluster)
+
+
+@pytest.mark.parametrize("code", [0, 7])
+async def test_sys_exit_gives_its_code_and_is_not_voluntary(kind: Any, code: int) -> None:
+    async with Cluster(members.exit_when_told, workers=1, kind=kind) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.send(code)
+        ended = await exit_of(events)
+        assert (ended.exitcode, ended.voluntary, ended.error) == (code, False, None)
+
+
+async def test_every_worker_tells_its_life_in_order_and_once(kind: Any) -> None:
+    async with Cluster(members.serve, workers=2, kind=kind, listen=LOCAL) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+    told: dict[int, list[type]] = {}
+    async for event in events:
+        if not isinstance(event, ClusterStopped):
+            told.setdefault(event.worker.id, []).append(type(event))
+    life = [WorkerStarted, WorkerReady, WorkerDraining, WorkerExited]
+    assert list(told.values()) == [life, life]
+
+
+async def test_one_that_cannot_be_replaced_stops_the_cluster(kind: Any, tmp_path: Any) -> None:
+    flag = tmp_path / "flag"
+    restart = Restart(delay=0.001, failures=3)
+    with pytest.raises(ClusterFailed, match="there it is"):
+        async with Cluster(
+            members.fail_if_there_is, str(flag), workers=1, kind=kind, listen=LOCAL, restart=restart
+        ) as cluster:
+            events = cluster.events()
+            await cluster.ready()
+            flag.touch()
+            await cluster.kill(next(iter(cluster.workers)))
+            await cluster.wait()
+    ends = [event async for event in events if isinstance(event, WorkerExited)]
+    assert len(ends) == 1 + 3
+
+
+async def test_kill_ends_one_that_never_returns(kind: Any) -> None:
+    async with Cluster(members.spin_when_told, workers=1, kind=kind) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.receive()
+        await worker.send("spin")
+        await cluster.kill(worker.id)
+        assert not (await exit_of(events)).voluntary
+        with pytest.raises(KeyError):
+            await cluster.kill(worker.id)
+
+
+# --- draining ------------------------------------------------------------------------------------
+
+
+async def test_drain_lets_live_connections_end_first(kind: Any, policy: Any) -> None:
+    async with Cluster(members.serve, workers=2, kind=kind, listen=LOCAL, policy=policy) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        port = port_of(cluster)
+        async with await Client.connect(cluster) as client, anyio.create_task_group() as group:
+            await client.ask(b"hello")
+            group.start_soon(cluster.drain)
+            with anyio.fail_after(LONG):
+                while not isinstance(await anext(events), WorkerDraining):
+                    pass
+
+            async def is_refused() -> bool:
+                try:
+                    await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
+                except OSError:
+                    return True
+                return False
+
+            with anyio.fail_after(LONG):
+                while not await is_refused():
+                    await anyio.sleep(0.002)
+            assert (await client.ask(b"still there"))[1] == b"still there"
+            await client.close()
+        ends = [event async for event in events if isinstance(event, WorkerExited)]
+        assert [(e.exitcode, e.voluntary) for e in ends] == [(0, True), (0, True)]
+
+
+async def test_drain_twice_at_once_and_again_afterwards(kind: Any) -> None:
+    async with Cluster(members.serve, workers=2, kind=kind, listen=LOCAL) as cluster:
+        await cluster.ready()
+        async with anyio.create_task_group() as group:
+            group.start_soon(cluster.drain)
+            group.start_soon(cluster.drain)
+        assert not cluster.workers
+        await cluster.drain()
+        await cluster.wait()
+
+
+async def test_drain_during_the_start(kind: Any) -> None:
+    async with Cluster(members.serve, workers=2, kind=kind, listen=LOCAL) as cluster:
+        await cluster.drain()
+        assert not cluster.workers
+
+
+async def test_what_does_not_finish_in_time_is_killed_and_its_stacks_are_told(
+    kind: Any, capfd: Any
+) -> None:
+    async with Cluster(members.spin_when_told, workers=1, kind=kind, grace=0.05) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.receive()
+        await worker.send("spin")
+        await cluster.drain()
+    told = [event async for event in events]
+    assert WorkerKilled(worker, "grace") in told
+    ended = next(event for event in told if isinstance(event, WorkerExited))
+    assert ended.voluntary
+    assert "spin_when_told" in capfd.readouterr().err
+
+
+async def test_an_exception_in_the_block_ends_all_at_once(kind: Any) -> None:
+    async def fail() -> None:
+        async with Cluster(members.ignore_stopping, workers=2, kind=kind, grace=60) as cluster:
+            await cluster.ready()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), anyio.fail_after(LONG):
+        await fail()
+
+
+async def test_a_cancellation_ends_all_at_once(kind: Any) -> None:
+    with anyio.CancelScope() as scope:
+        async with Cluster(members.serve, workers=2, kind=kind, listen=LOCAL, grace=60) as cluster:
+            await cluster.ready()
+            client = await Client.connect(cluster)
+            await client.ask(b"hello")
+            scope.cancel()
+    assert not cluster.workers
+    with anyio.CancelScope(shield=True):
+        await client.close()
