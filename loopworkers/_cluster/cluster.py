@@ -203,7 +203,7 @@ class Cluster:
         stream = EventStream()
         self._streams.append(stream)
         if self._state == "ended":
-            stream.put(ClusterStopped(self._error))
+            stream._put(ClusterStopped(self._error))
         return stream
 
     async def ready(self) -> None:
@@ -232,7 +232,7 @@ class Cluster:
 
     def _tell(self, event: ClusterEvent) -> None:
         for stream in self._streams:
-            stream.put(event)
+            stream._put(event)
         self._change.set()
 
     # --- what it can be asked --------------------------------------------------------------

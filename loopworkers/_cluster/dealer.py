@@ -52,7 +52,7 @@ class Dealer:
     def add(self, worker: ClusterWorker) -> None:
         """It is ready."""
         self._workers[worker] = 0
-        for handover in worker.handovers:
+        for handover in worker._handovers:
             self._loop.add_reader(handover.fileno(), partial(self._on_told, handover))
         self.go_on()
 
@@ -60,7 +60,7 @@ class Dealer:
         """It gets no more, and what it has not taken is dealt to others."""
         if self._workers.pop(worker, None) is None:
             return
-        for handover in worker.handovers:
+        for handover in worker._handovers:
             self._loop.remove_reader(handover.fileno())
         self._take_back(worker)
         if not self._workers:
@@ -115,12 +115,12 @@ class Dealer:
 
     def _deal(self, number: int, fd: int, peer: Any) -> None:
         worker = self._choose(peer, self._workers)
-        if worker is None or not worker.handovers[number].give(fd, peer):
+        if worker is None or not worker._handovers[number].give(fd, peer):
             # At most one burst waits here: nothing more is accepted before it is dealt.
             self._undealt.append((number, fd, peer))
             self._pause()
             for each in self._workers:
-                each.ledger.wanted = True
+                each._ledger.wanted = True
         self._watch_soon()
 
     def _on_told(self, handover: Handover) -> None:
@@ -136,7 +136,7 @@ class Dealer:
     def _look(self) -> None:
         self._watch = None
         for worker in self._workers:
-            taken = worker.ledger.taken
+            taken = worker._ledger.taken
             if worker.untaken:
                 self._watch_soon()
                 if taken == self._workers[worker]:
@@ -147,12 +147,12 @@ class Dealer:
             self.go_on()
 
     def _on_late(self, worker: ClusterWorker) -> None:
-        if not self._may_move or all(w.is_late for w in self._workers if w is not worker):
+        if not self._may_move or all(w._is_late for w in self._workers if w is not worker):
             return
-        worker.find_late()  # until it answers
+        worker._find_late()  # until it answers
         self._take_back(worker)
 
     def _take_back(self, worker: ClusterWorker) -> None:
-        for number, handover in enumerate(worker.handovers):
+        for number, handover in enumerate(worker._handovers):
             for fd, peer in handover.take_back():
                 self._deal(number, fd, peer)

@@ -103,7 +103,7 @@ class EventStream:
         self._came = anyio.Event()
         self._over = False
 
-    def put(self, event: ClusterEvent) -> None:
+    def _put(self, event: ClusterEvent) -> None:
         if len(self._events) == _KEPT:
             self._events.popleft()
             self.missed += 1

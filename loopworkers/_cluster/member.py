@@ -73,7 +73,7 @@ class Stopping:
             await anyio.lowlevel.checkpoint()
         return True
 
-    def set(self) -> None:
+    def _set(self) -> None:
         for listener in self._listeners:
             listener.is_over = True
         with self._lock:
@@ -183,14 +183,14 @@ class Member:
     def _hear(self) -> None:
         for what in self._control:
             if what == "drain":
-                self.stopping.set()
+                self.stopping._set()
             elif what == "ping":
                 self._answer_ping()
             elif what == "stacks":
                 _write_stacks()
                 self._tell("stacks")
         # The primary is gone, or has done with this worker.
-        self.stopping.set()
+        self.stopping._set()
 
     def _answer_ping(self) -> None:
         """By the loop: it is its delay that is asked for."""

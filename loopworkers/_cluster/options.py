@@ -56,10 +56,10 @@ class Recycle:
 
     async def due(self, worker: ClusterWorker) -> Reason | None:
         """Why this worker is to be replaced now."""
-        stretch = 1 + self.jitter * worker.luck
+        stretch = 1 + self.jitter * worker._luck
         if self.requests is not None and worker.requests >= self.requests * stretch:
             return "requests"
-        if self.age is not None and monotonic() - worker.started_at >= self.age * stretch:
+        if self.age is not None and monotonic() - worker._started_at >= self.age * stretch:
             return "age"
         try:
             if self.memory is not None and await worker.memory() > self.memory:

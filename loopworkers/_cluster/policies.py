@@ -44,7 +44,7 @@ def chooser(policy: Policy, max_connections: int | None) -> Choose:
 
 def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:
     """Late ones are for when all are: the others have room sooner, even if they have none now."""
-    return [worker for worker in workers if not worker.is_late] or workers
+    return [worker for worker in workers if not worker._is_late] or workers
 
 
 class _InTurn(ABC):

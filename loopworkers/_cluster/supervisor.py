@@ -88,7 +88,7 @@ class Supervisor:
             raise ClusterFailed("the cluster is about to end and starts no more workers")
         worker = self._spawn(seat)
         try:
-            await worker.settled.wait()
+            await worker._settled.wait()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.retire(worker, "asked", 0)
@@ -116,13 +116,17 @@ class Supervisor:
         self._tell(WorkerStarted(worker))
         try:
             if not worker.voluntary:  # it may be retired as soon as it is made
-                async with worker.worker, anyio.create_task_group() as group:
+                async with worker._worker, anyio.create_task_group() as group:
+                    worker._begin()
                     group.start_soon(self._hear, worker)
                     group.start_soon(self._must_settle, worker)
-                    await worker.worker.wait()
+                    try:
+                        await worker._worker.wait()
+                    finally:
+                        worker._keep_last_words()
                     group.cancel_scope.cancel()
         except* Exception as errors:
-            worker.error = worker.error or _first(errors)
+            worker._error = worker._error or _first(errors)
         finally:
             self._bury(worker)
 
@@ -137,13 +141,13 @@ class Supervisor:
             if self._dealer is not None:
                 self._dealer.go_on()
 
-        await worker.hear(on_ready, on_punctual)
+        await worker._hear(on_ready, on_punctual)
 
     async def _must_settle(self, worker: ClusterWorker) -> None:
         with anyio.move_on_after(self._start_timeout):
-            await worker.settled.wait()
+            await worker._settled.wait()
             return
-        worker.error = TimeoutError(
+        worker._error = TimeoutError(
             f"{worker!r} did not call member.ready() within {self._start_timeout} seconds"
         )
         await self._kill(worker, "start_timeout")
@@ -159,19 +163,19 @@ class Supervisor:
             self._dealer.remove(worker)
         self._tell(WorkerDraining(worker, reason))
         if worker.state == "starting":
-            await worker.terminate()
+            await worker._terminate()
         else:
             worker.state = "draining"
-            worker.ask("drain")
+            worker._ask("drain")
         with anyio.move_on_after(grace):
-            await worker.ended.wait()
+            await worker._ended.wait()
             return
         await self._kill(worker, "grace")
 
     async def kill(self, worker: ClusterWorker) -> None:
         self._tell(WorkerKilled(worker, "asked"))
-        await worker.terminate()
-        await worker.ended.wait()
+        await worker._terminate()
+        await worker._ended.wait()
 
     async def _kill(
         self, worker: ClusterWorker, reason: Literal["grace", "unresponsive", "start_timeout"]
@@ -179,30 +183,30 @@ class Supervisor:
         """By force, with a word on what it was doing."""
         self._tell(WorkerKilled(worker, reason))
         _logger.error("%r is killed (%s); its stacks follow on its stderr", worker, reason)
-        await worker.write_stacks(_STACKS_PATIENCE)
-        await worker.terminate()
-        await worker.ended.wait()
+        await worker._write_stacks(_STACKS_PATIENCE)
+        await worker._terminate()
+        await worker._ended.wait()
 
     def _bury(self, worker: ClusterWorker) -> None:
         if self._dealer is not None:
             self._dealer.remove(worker)
-        worker.end()
+        worker._end()
         del self.workers[worker.id]
         code = worker.exitcode
         self._tell(
-            WorkerExited(worker, 0 if code is None else code, worker.voluntary, worker.error)
+            WorkerExited(worker, 0 if code is None else code, worker.voluntary, worker._error)
         )
         if self.ending or self.seats.get(worker.seat) is not worker:
             return
         self.seats[worker.seat] = None
         seat = worker.seat
-        if worker.ready_at is None:
+        if worker._ready_at is None:
             failures = self._failures[seat] = self._failures.get(seat, -1) + 1
             # A seat that nobody has served in yet, or that nobody can serve in any more.
             if failures == 0 or failures >= self._restart.failures:
                 self._fail(failure_of(worker))
                 return
-        elif monotonic() - worker.ready_at >= self._restart.stable:
+        elif monotonic() - worker._ready_at >= self._restart.stable:
             self._accidents[seat] = 0
         self._accidents[seat] = self._accidents.get(seat, 0) + 1
         delay = self._restart.delay_after(self._accidents[seat])
@@ -224,11 +228,11 @@ class Supervisor:
         self._check_soon()
         for worker in list(self.workers.values()):
             if worker.state == "ready":
-                worker.ping()
+                worker._ping()
                 if self._unresponsive is not None and worker.loop_delay > self._unresponsive:
                     worker.state = "draining"
                     self._loop.spawn(partial(self._kill, worker, "unresponsive"))
-                elif self._recycle is not None and not worker.is_recycled:
+                elif self._recycle is not None and not worker._is_recycled:
                     self._loop.spawn(partial(self._recycle_if_due, worker, self._recycle))
 
     async def _recycle_if_due(self, worker: ClusterWorker, recycle: Recycle) -> None:
@@ -236,16 +240,16 @@ class Supervisor:
         if (
             reason is None
             or self.ending
-            or worker.is_recycled
+            or worker._is_recycled
             or self.seats.get(worker.seat) is not worker
         ):
             return
-        worker.is_recycled = True
+        worker._is_recycled = True
         try:
             old = await self.replace(worker.seat)
         except ClusterFailed as error:
             _logger.error("%r goes on: %s", worker, error)
-            worker.is_recycled = False
+            worker._is_recycled = False
             return
         if old is not None:
             await self.retire(old, reason, self._grace)
@@ -254,9 +258,9 @@ class Supervisor:
 def failure_of(worker: ClusterWorker) -> ClusterFailed:
     """What is raised for a worker that has never served."""
     code = worker.exitcode
-    what = f"raised {worker.error!r}" if worker.error is not None else f"ended with code {code}"
+    what = f"raised {worker._error!r}" if worker._error is not None else f"ended with code {code}"
     failure = ClusterFailed(f"a worker of the cluster {what} before it called member.ready()")
-    failure.__cause__ = worker.error
+    failure.__cause__ = worker._error
     return failure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from random import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,16 +49,19 @@ class ClusterWorker:
         self.kind: Literal["process", "isolate"] = kind
         self.state: Literal["starting", "ready", "draining", "ended"] = "starting"
         self.voluntary = False
-        self.is_late = False
-        self.is_recycled = False
-        self.luck = random()  # see `Recycle.jitter`
-        self.ledger = Ledger()
-        self.handovers: list[Handover] = []
-        self.error: Exception | None = None
-        self.started_at = monotonic()
-        self.ready_at: float | None = None
-        self.settled = anyio.Event()  # whether it serves
-        self.ended = anyio.Event()
+        self._is_late = False
+        self._is_recycled = False
+        self._luck = random()  # see `Recycle.jitter`
+        self._ledger = Ledger()
+        self._handovers: list[Handover] = []
+        self._error: Exception | None = None
+        self._started_at = monotonic()
+        self._ready_at: float | None = None
+        self._runs = False
+        self._begun = anyio.Event()  # whether it runs
+        self._settled = anyio.Event()  # whether it serves
+        self._ended = anyio.Event()
+        self._last_words: deque[Any] = deque()
         self._control, theirs = channel()
         self._wrote_stacks = anyio.Event()
         self._pinged_at: float | None = None
@@ -66,26 +70,26 @@ class ClusterWorker:
         sockets: list[Any] = []
         for listener, is_handed_over in listeners:
             if is_handed_over:
-                self.handovers.append(Handover(listener))
-                ends = self.handovers[-1].ends_for_worker()
+                self._handovers.append(Handover(listener))
+                ends = self._handovers[-1].ends_for_worker()
                 sockets.append(ends)
                 self._sent.append(ends[0])
             else:
                 self._sent.append(listener.dup())
                 sockets.append(self._sent[-1])
-        self.worker = Worker(
+        self._worker = Worker(
             member.run,
             target,
             args,
             backend,
             sockets,
             theirs,
-            self.ledger,
+            self._ledger,
             kind=kind,
             name=name,
             env=env,
         )
-        self.id = self.worker.id
+        self.id = self._worker.id
 
     def __repr__(self) -> str:
         return f"<ClusterWorker {self.id} in seat {self.seat}, {self.kind}, {self.state}>"
@@ -94,48 +98,67 @@ class ClusterWorker:
 
     async def send(self, value: Any, *, transfer: Sequence[Any] = ()) -> None:
         """Send a message to its `Member.port`; see `Worker.send`."""
-        await self.worker.send(value, transfer=transfer)
+        await self._must_have_begun()
+        await self._worker.send(value, transfer=transfer)
 
     async def receive(self, timeout: float | None = None) -> Any:
         """The next message from its `Member.port`; see `Worker.receive`."""
-        return await self.worker.receive(timeout)
+        await self._must_have_begun()
+        try:
+            return await self._worker.receive(timeout)
+        except PortClosed:
+            if self._last_words:
+                return self._last_words.popleft()
+            raise
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self.worker.__aiter__()
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.receive()
+        except PortClosed:
+            raise StopAsyncIteration from None
+
+    async def _must_have_begun(self) -> None:
+        """Whoever has it from `Cluster.workers` may be faster than the start."""
+        await self._begun.wait()
+        if not self._runs:
+            raise PortClosed(f"{self!r} was ended before it began")
 
     # --- figures ---------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        return self.worker.name
+        return self._worker.name
 
     @property
     def pid(self) -> int | None:
         """Of a process that has started; else None."""
-        return self.worker.pid
+        return self._worker.pid
 
     @property
     def exitcode(self) -> int | None:
         """As `Worker.exitcode`; None before its end."""
-        return self.worker.exitcode
+        return self._worker.exitcode
 
     @property
     def connections(self) -> int:
         """Open connections, of those that were handed over to it."""
-        return self.ledger.open
+        return self._ledger.open
 
     @property
     def untaken(self) -> int:
         """Connections handed over to it that it has not accepted yet."""
         given = 0
-        for handover in self.handovers:
+        for handover in self._handovers:
             given += handover.given
-        return given - self.ledger.taken
+        return given - self._ledger.taken
 
     @property
     def requests(self) -> int:
         """What it has told by `Member.served`, else the connections it has accepted."""
-        return self.ledger.served or self.ledger.taken
+        return self._ledger.served or self._ledger.taken
 
     @property
     def loop_delay(self) -> float:
@@ -146,67 +169,80 @@ class ClusterWorker:
 
     def utilization(self, since: Utilization | None = None) -> Utilization:
         """See `Worker.utilization`."""
-        return self.worker.utilization(since)
+        return self._worker.utilization(since)
 
     async def memory(self) -> int:
         """See `Worker.memory`."""
-        return await self.worker.memory()
+        return await self._worker.memory()
 
     async def cpu_time(self) -> float:
         """See `Worker.cpu_time`."""
-        return await self.worker.cpu_time()
+        return await self._worker.cpu_time()
 
     # --- what the cluster asks of it -------------------------------------------------------
 
-    def ask(self, what: str) -> None:
+    def _begin(self) -> None:
+        self._runs = True
+        self._begun.set()
+
+    def _keep_last_words(self) -> None:
+        """What it has sent and nobody has received yet, before its port is closed."""
+        try:
+            while True:
+                self._last_words.append(self._worker._port.receive_nowait())
+        except Exception:  # there are no more, or none that can be read
+            pass
+
+    def _ask(self, what: str) -> None:
         try:
             self._control._send_now(what, ())
         except PortClosed:
             pass  # it is about to end
 
-    def ping(self) -> None:
+    def _ping(self) -> None:
         if self._pinged_at is None and self.state != "ended":
             self._pinged_at = monotonic()
-            self.ask("ping")
+            self._ask("ping")
 
-    def find_late(self) -> None:
+    def _find_late(self) -> None:
         """It gets connections after all others until its loop answers."""
-        self.is_late = True
-        self.ping()
+        self._is_late = True
+        self._ping()
 
-    async def hear(self, on_ready: Callable[[], None], on_punctual: Callable[[], None]) -> None:
+    async def _hear(self, on_ready: Callable[[], None], on_punctual: Callable[[], None]) -> None:
         """Listen to what it tells of itself, to its end."""
         async for (what,) in self._control:
             if what == "ready" and self.state == "starting":
                 self.state = "ready"
-                self.ready_at = monotonic()
-                self.settled.set()
+                self._ready_at = monotonic()
+                self._settled.set()
                 on_ready()
             elif what == "pong" and self._pinged_at is not None:
                 self._loop_delay = monotonic() - self._pinged_at
                 self._pinged_at = None
-                if self.is_late:
-                    self.is_late = False
+                if self._is_late:
+                    self._is_late = False
                     on_punctual()
             elif what == "stacks":
                 self._wrote_stacks.set()
 
-    async def write_stacks(self, patience: float) -> None:
+    async def _write_stacks(self, patience: float) -> None:
         """Have it write the stacks of its threads to its stderr, if it still can."""
-        self.ask("stacks")
+        self._ask("stacks")
         with anyio.move_on_after(patience):
             await self._wrote_stacks.wait()
 
-    async def terminate(self) -> None:
+    async def _terminate(self) -> None:
         """End it by force."""
-        self.ledger.over = True
-        await self.worker.terminate()
+        self._ledger.over = True
+        await self._worker.terminate()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         self.state = "ended"
-        self.settled.set()
-        self.ended.set()
+        self._begun.set()
+        self._settled.set()
+        self._ended.set()
         self._control.close()
-        for each in (*self.handovers, *self._sent):
+        for each in (*self._handovers, *self._sent):
             each.close()
-        self.ledger.close()
+        self._ledger.close()

@@ -176,6 +176,13 @@ async def echo(member: Any) -> None:
         await member.port.send(message)
 
 
+async def count_when_told(member: Any) -> None:
+    """Sends numbers, and ends."""
+    await member.ready()
+    for number in range(await member.port.receive()):
+        await member.port.send(number)
+
+
 async def tell_socket(member: Any) -> None:
     """The number that the kernel gives its socket, in whatever process it is."""
     await member.ready()

@@ -109,3 +109,21 @@ async def test_rubbish_from_a_worker_does_not_stop_the_others(kind: Any, which: 
             await eventually(lambda before=before: before - set(cluster.workers))
             await cluster.ready()
             assert (await ask(cluster))[0] in cluster.workers
+
+
+async def test_messages_wait_for_the_start_of_a_worker(kind: Any) -> None:
+    async with Cluster(members.echo, workers=1, kind=kind, grace=0) as cluster:
+        (worker,) = cluster.workers.values()  # which nothing has started yet
+        await worker.send("early")
+        assert await worker.receive(LONG) == "early"
+
+
+async def test_the_last_words_of_a_worker_can_be_read_after_its_end(kind: Any) -> None:
+    async with Cluster(members.count_when_told, workers=1, kind=kind) as cluster:
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.send(50)
+        await eventually(lambda: worker.id not in cluster.workers)
+        assert [number async for number in worker] == list(range(50))
+        with pytest.raises(PortClosed):
+            await worker.receive(LONG)
