@@ -119,8 +119,8 @@ class Cluster:
         self._own_sockets: dict[int, list[socket.socket]] = {}  # with "reuse_port", of each seat
         self._bound: list[Bound] = []
         self._streams: list[EventStream] = []
-        self._dealer: Dealer | None = None
         self._loop: Loop
+        self._dealer: Dealer
         self._supervisor: Supervisor
         self._ended: anyio.Event
         self._change: anyio.Event
@@ -141,13 +141,13 @@ class Cluster:
         self._bound = open_sockets(
             self._listen, backlog=self._backlog, reuse_port=self._policy == "reuse_port"
         )
-        if self._hands_over:
-            self._dealer = Dealer(
-                self._loop,
-                [bound.socket for bound in self._bound if bound.is_stream],
-                chooser(self._policy, self._max_connections),
-                may_move=not callable(self._policy),
-            )
+        dealt = [b.socket for b in self._bound if b.is_stream] if self._hands_over else []
+        self._dealer = Dealer(
+            self._loop,
+            dealt,
+            chooser(self._policy, self._max_connections),
+            may_move=not callable(self._policy),
+        )
         self._supervisor = Supervisor(
             self._loop,
             self._make,
@@ -330,8 +330,7 @@ class Cluster:
 
     def _stop_listening(self) -> None:
         self._supervisor.ending = True
-        if self._dealer is not None:
-            self._dealer.close()
+        self._dealer.close()
         for bound in self._bound:
             bound.close()
         for sockets in self._own_sockets.values():

@@ -27,19 +27,17 @@ _CREDIT_OF_CHOSEN = 200
 def chooser(policy: Policy, max_connections: int | None) -> Choose:
     """None is chosen while nobody has room."""
     most = float("inf") if max_connections is None else max_connections
-
     credit = _CREDIT_OF_CHOSEN if callable(policy) else _CREDIT
 
     def has_room(worker: ClusterWorker) -> bool:
         untaken = worker.untaken
         return untaken < credit and untaken + worker.connections < most
 
-    if policy == "round_robin":
-        return _RoundRobin(has_room)
     if policy == "least_busy":
         return _LeastBusy(has_room)
-    assert callable(policy)
-    return _Asked(policy, _RoundRobin(has_room), has_room)
+    if callable(policy):
+        return _Asked(policy, _RoundRobin(has_room), has_room)
+    return _RoundRobin(has_room)  # or nobody asks: the kernel chooses
 
 
 def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:

@@ -49,7 +49,7 @@ class Supervisor:
         self,
         loop: Loop,
         make: Callable[[int], ClusterWorker],
-        dealer: Dealer | None,
+        dealer: Dealer,
         tell: Callable[[ClusterEvent], None],
         fail: Callable[[ClusterFailed], None],
         *,
@@ -134,14 +134,9 @@ class Supervisor:
         def on_ready() -> None:
             self._failures[worker.seat] = 0
             self._tell(WorkerReady(worker))
-            if self._dealer is not None and not worker.voluntary:
-                self._dealer.add(worker)
+            self._dealer.add(worker)
 
-        def on_punctual() -> None:
-            if self._dealer is not None:
-                self._dealer.go_on()
-
-        await worker._hear(on_ready, on_punctual)
+        await worker._hear(on_ready, self._dealer.go_on)
 
     async def _must_settle(self, worker: ClusterWorker) -> None:
         with anyio.move_on_after(self._start_timeout):
@@ -159,8 +154,7 @@ class Supervisor:
         if worker.state == "ended":
             return
         worker.voluntary = True
-        if self._dealer is not None:
-            self._dealer.remove(worker)
+        self._dealer.remove(worker)
         self._tell(WorkerDraining(worker, reason))
         if worker.state == "starting":
             await worker._terminate()
@@ -188,8 +182,7 @@ class Supervisor:
         await worker._ended.wait()
 
     def _bury(self, worker: ClusterWorker) -> None:
-        if self._dealer is not None:
-            self._dealer.remove(worker)
+        self._dealer.remove(worker)
         worker._end()
         del self.workers[worker.id]
         code = worker.exitcode
