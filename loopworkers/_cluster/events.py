@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Why a worker is asked to finish.
 Reason: TypeAlias = Literal["reload", "scale", "drain", "requests", "age", "memory", "asked"]
+#: Why it is ended by force.
+KillReason: TypeAlias = Literal["grace", "unresponsive", "asked", "start_timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class WorkerKilled:
     """It is being ended by force: "grace" when it did not finish in time."""
 
     worker: ClusterWorker
-    reason: Literal["grace", "unresponsive", "asked", "start_timeout"]
+    reason: KillReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,10 @@ from .events import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
 
     from .._loop import Loop, Timer
     from .dealer import Dealer
-    from .events import ClusterEvent, Reason
+    from .events import ClusterEvent, KillReason, Reason
     from .options import Recycle, Restart
     from .worker import ClusterWorker
 
@@ -115,7 +114,8 @@ class Supervisor:
         """The whole life of one worker."""
         self._tell(WorkerStarted(worker))
         try:
-            if not worker.voluntary:  # it may be retired as soon as it is made
+            # It may be retired or killed as soon as it is made.
+            if not worker.voluntary and worker._killed_for is None:
                 async with worker._worker, anyio.create_task_group() as group:
                     worker._begin()
                     group.start_soon(self._hear, worker)
@@ -153,31 +153,35 @@ class Supervisor:
         """Ask a worker to finish; end it by force after ``grace`` seconds."""
         if worker.state == "ended":
             return
-        worker.voluntary = True
-        self._dealer.remove(worker)
-        self._tell(WorkerDraining(worker, reason))
-        if worker.state == "starting":
+        if not worker.voluntary:
+            worker.voluntary = True
+            self._tell(WorkerDraining(worker, reason))
+        worker.state = "draining"
+        if worker._ready_at is None:  # it has nothing to finish
             await worker._terminate()
-        else:
-            worker.state = "draining"
-            worker._ask("drain")
-        with anyio.move_on_after(grace):
             await worker._ended.wait()
             return
-        await self._kill(worker, "grace")
+        with anyio.move_on_after(grace):
+            self._dealer.remove(worker)
+            worker._ask("drain")
+            await worker._ended.wait()
+            return
+        # Who gets no time is not asked what it does with it.
+        await self._kill(worker, "grace", tells_stacks=grace > 0)
 
     async def kill(self, worker: ClusterWorker) -> None:
-        self._tell(WorkerKilled(worker, "asked"))
-        await worker._terminate()
-        await worker._ended.wait()
+        await self._kill(worker, "asked", tells_stacks=False)
 
     async def _kill(
-        self, worker: ClusterWorker, reason: Literal["grace", "unresponsive", "start_timeout"]
+        self, worker: ClusterWorker, reason: KillReason, *, tells_stacks: bool = True
     ) -> None:
         """By force, with a word on what it was doing."""
-        self._tell(WorkerKilled(worker, reason))
-        _logger.error("%r is killed (%s); its stacks follow on its stderr", worker, reason)
-        await worker._write_stacks(_STACKS_PATIENCE)
+        if worker._killed_for is None:
+            worker._killed_for = reason
+            self._tell(WorkerKilled(worker, reason))
+            if tells_stacks:
+                _logger.error("%r is killed (%s); its stacks follow on its stderr", worker, reason)
+                await worker._write_stacks(_STACKS_PATIENCE)
         await worker._terminate()
         await worker._ended.wait()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from .._figures import Utilization
+    from .events import KillReason
 
 
 class ClusterWorker:
@@ -51,6 +52,7 @@ class ClusterWorker:
         self.voluntary = False
         self._is_late = False
         self._is_recycled = False
+        self._killed_for: KillReason | None = None
         self._luck = random()  # see `Recycle.jitter`
         self._ledger = Ledger()
         self._handovers: list[Handover] = []

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from loopworkers import current_worker
+
 
 def answer(member: Any, line: bytes) -> bytes:
     """May take its time, or end the worker."""
@@ -114,6 +116,13 @@ def serve_blocking(member: Any) -> None:
 
 
 async def fail_at_start(member: Any) -> None:
+    raise ZeroDivisionError("on purpose")
+
+
+async def fail_in_seat(member: Any, seat: int) -> None:
+    """Others never come so far as to serve."""
+    if current_worker().name != f"member {seat}":
+        await member.stopping.wait()
     raise ZeroDivisionError("on purpose")
 
 

@@ -157,6 +157,35 @@ async def test_drain_twice_at_once_and_again_afterwards(kind: Any) -> None:
         await cluster.wait()
 
 
+async def test_draining_again_tells_of_it_once_and_can_shorten_it(kind: Any, caplog: Any) -> None:
+    async with Cluster(members.ignore_stopping, workers=2, kind=kind, backend="asyncio") as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        with anyio.fail_after(LONG):
+            async with anyio.create_task_group() as group:
+                group.start_soon(cluster.drain, 60)
+                await anyio.wait_all_tasks_blocked()
+                group.start_soon(cluster.drain, 0)
+                group.start_soon(cluster.drain, 0)
+    told = [event async for event in events]
+    for each in (WorkerDraining, WorkerKilled, WorkerExited):
+        assert len([event for event in told if isinstance(event, each)]) == 2
+    # Nobody wonders what they were doing instead.
+    assert not [record for record in caplog.records if "stacks" in record.message]
+
+
+async def test_those_that_start_when_another_fails_are_not_said_to_be_late(
+    kind: Any, caplog: Any
+) -> None:
+    with pytest.raises(ClusterFailed, match="on purpose"):
+        async with Cluster(members.fail_in_seat, 1, workers=3, kind=kind, grace=0) as cluster:
+            events = cluster.events()
+            await cluster.ready()
+    told = [event async for event in events]
+    assert not [event for event in told if isinstance(event, WorkerKilled)]
+    assert not [record for record in caplog.records if "is killed" in record.message]
+
+
 async def test_drain_during_the_start(kind: Any) -> None:
     async with Cluster(members.serve, workers=2, kind=kind, listen=LOCAL) as cluster:
         await cluster.drain()
