@@ -19,7 +19,7 @@ from .worker import ClusterWorker
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from .._loop import Loop
@@ -262,24 +262,23 @@ class Cluster:
             self._must_run()
             before = self._size
             if workers > before:
-                fresh: list[ClusterWorker] = []
                 try:
                     for seat in range(before, workers):
-                        fresh.append(await self._supervisor.start(seat))
+                        # In its place at once, so that it is replaced should it die early.
+                        self._supervisor.seats[seat] = await self._supervisor.start(seat)
                 except BaseException:
                     with anyio.CancelScope(shield=True):
-                        await self._retire_all(fresh, "scale", 0)
+                        await self._close_seats(range(before, workers), 0)
                     raise
-                self._supervisor.seats.update((worker.seat, worker) for worker in fresh)
-                self._size = workers
-                return
             self._size = workers
-            seats = self._supervisor.seats
-            leaving = [seats.pop(seat) for seat in range(workers, before)]
-            await self._retire_all([w for w in leaving if w is not None], "scale", self._grace)
-            for seat in range(workers, before):
-                for each in self._own_sockets.pop(seat, ()):
-                    each.close()
+            await self._close_seats(range(workers, before), self._grace)
+
+    async def _close_seats(self, seats: Iterable[int], grace: float) -> None:
+        leaving = [self._supervisor.seats.pop(seat, None) for seat in seats]
+        await self._retire_all([w for w in leaving if w is not None], "scale", grace)
+        for seat in seats:
+            for each in self._own_sockets.pop(seat, ()):
+                each.close()
 
     async def reload(self) -> None:
         """Replace every worker, one after the other; each successor serves before it finishes.

@@ -99,7 +99,9 @@ class Supervisor:
     async def replace(self, seat: int) -> ClusterWorker | None:
         """Put a new worker in this place; the one to be retired, if there is one."""
         worker = await self.start(seat)
-        old, self.seats[seat] = self.seats.get(seat), worker
+        if seat not in self.seats:  # the cluster was scaled down in the meantime
+            return worker
+        old, self.seats[seat] = self.seats[seat], worker
         return old
 
     def _spawn(self, seat: int) -> ClusterWorker:
@@ -197,13 +199,13 @@ class Supervisor:
             return
         self.seats[worker.seat] = None
         seat = worker.seat
-        if worker._ready_at is None:
+        if worker._ready_at is None and worker._killed_for != "asked":
             failures = self._failures[seat] = self._failures.get(seat, -1) + 1
             # A seat that nobody has served in yet, or that nobody can serve in any more.
             if failures == 0 or failures >= self._restart.failures:
                 self._fail(failure_of(worker))
                 return
-        elif monotonic() - worker._ready_at >= self._restart.stable:
+        elif worker._ready_at and monotonic() - worker._ready_at >= self._restart.stable:
             self._accidents[seat] = 0
         self._accidents[seat] = self._accidents.get(seat, 0) + 1
         delay = self._restart.delay_after(self._accidents[seat])
@@ -226,7 +228,7 @@ class Supervisor:
         for worker in list(self.workers.values()):
             if worker.state == "ready":
                 worker._ping()
-                if self._unresponsive is not None and worker.loop_delay > self._unresponsive:
+                if self._unresponsive is not None and worker._silent_for > self._unresponsive:
                     worker.state = "draining"
                     self._loop.spawn(partial(self._kill, worker, "unresponsive"))
                 elif self._recycle is not None and not worker._is_recycled:

@@ -165,9 +165,12 @@ class ClusterWorker:
     @property
     def loop_delay(self) -> float:
         """Seconds by which its event loop answered late when it was last asked, or is late now."""
-        if self._pinged_at is not None:
-            return max(self._loop_delay, monotonic() - self._pinged_at)
-        return self._loop_delay
+        return max(self._loop_delay, self._silent_for)
+
+    @property
+    def _silent_for(self) -> float:
+        """Seconds for which its event loop owes an answer."""
+        return 0.0 if self._pinged_at is None else monotonic() - self._pinged_at
 
     def utilization(self, since: Utilization | None = None) -> Utilization:
         """See `Worker.utilization`."""

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+import anyio
+
 from loopworkers import current_worker
 
 
@@ -110,6 +112,14 @@ def serve_blocking(member: Any) -> None:
             for line in file:
                 file.write(answer(member, line))
                 file.flush()
+
+
+async def serve_unless_held(member: Any, seat: int, path: str) -> None:
+    """In that seat not as long as the file exists."""
+    if current_worker().name == f"member {seat}":
+        while os.path.exists(path):  # noqa: ASYNC110, ASYNC240
+            await anyio.sleep(0.005)
+    await serve(member)
 
 
 # --- those that do not get so far ---------------------------------------------------------------

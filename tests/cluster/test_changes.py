@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import members
 import pytest
 from clients import Load, ask
-from contract_help import eventually
+from contract_help import LONG, eventually
 
 from loopworkers import (
     Cluster,
@@ -59,6 +60,24 @@ async def test_scale_up_and_down(kind: Any, policy: Any) -> None:
         await cluster.scale(1)
         assert [worker.seat for worker in cluster.workers.values()] == [0]
         await ask(cluster)
+
+
+async def test_one_that_dies_while_others_are_added_is_replaced(kind: Any, tmp_path: Any) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    async with Cluster(members.serve_unless_held, 2, str(hold), workers=1, kind=kind) as cluster:
+        await cluster.ready()
+        events = cluster.events()
+        async with anyio.create_task_group() as group:
+            group.start_soon(cluster.scale, 3)
+            with anyio.fail_after(LONG):
+                while not isinstance(event := await anext(events), WorkerReady):
+                    pass
+                await cluster.kill(event.worker.id)
+            hold.unlink()
+        with anyio.fail_after(LONG):
+            await cluster.ready()
+        assert sorted(worker.seat for worker in cluster.workers.values()) == [0, 1, 2]
 
 
 async def test_new_settings_are_for_later_workers(kind: Any) -> None:

@@ -115,6 +115,20 @@ async def test_kill_ends_one_that_never_returns(kind: Any) -> None:
             await cluster.kill(worker.id)
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["made", "begun"])
+async def test_killing_one_that_starts_fills_its_place_again(kind: Any, begun: bool) -> None:
+    async with Cluster(members.never_ready, workers=1, kind=kind, grace=0) as cluster:
+        events = cluster.events()
+        (worker,) = cluster.workers.values()
+        if begun:
+            await worker.send("it has its port by now")
+        await cluster.kill(worker.id)
+        with anyio.fail_after(LONG):
+            while not isinstance(await anext(events), WorkerRestarting):
+                pass
+            assert isinstance(await anext(events), WorkerStarted)
+
+
 # --- draining ------------------------------------------------------------------------------------
 
 

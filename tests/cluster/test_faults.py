@@ -25,6 +25,7 @@ from loopworkers import (
     WorkerKilled,
     WorkerReady,
     WorkerRestarting,
+    WorkerStarted,
 )
 from loopworkers._cluster import supervisor
 
@@ -148,6 +149,27 @@ async def test_without_being_told_to_it_kills_nobody(kind: Any, checks_often: No
     assert [e.reason for e in told if isinstance(e, WorkerKilled)] == ["grace"]
 
 
+@pytest.mark.anyio
+async def test_one_that_has_answered_is_not_killed_for_having_been_late(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_CHECK_EVERY", LONG)  # here by hand
+    async with Cluster(
+        members.serve, workers=1, kind=kind, listen=LOCAL, unresponsive=0.2
+    ) as cluster:
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        async with await Client.connect(cluster) as client:
+            while worker.loop_delay < 0.2:  # its answer may be faster than the line
+                await client.send(b"burn 0.5")
+                cluster._supervisor._check()
+                await client.answer()
+                await eventually(lambda: worker._silent_for == 0)
+        cluster._supervisor._check()
+        assert (await ask(cluster))[0] == worker.id
+        assert worker.state == "ready"
+
+
 # --- recycling -----------------------------------------------------------------------------------
 
 
@@ -197,6 +219,34 @@ async def test_a_recycled_worker_finishes_what_it_does(kind: Any, checks_often: 
             assert await client.ask(b"still there") == (id, b"still there")
         assert (await next_of(events, WorkerExited)).worker.id == id
         assert (await ask(cluster))[0] != id
+
+
+@pytest.mark.anyio
+async def test_scaling_down_is_not_undone_by_a_successor(
+    kind: Any, tmp_path: Any, checks_often: None
+) -> None:
+    hold = tmp_path / "hold"
+    async with Cluster(
+        members.serve_unless_held,
+        1,
+        str(hold),
+        workers=2,
+        kind=kind,
+        listen=LOCAL,
+        policy=lambda peer, workers: workers[-1],
+        recycle=Recycle(requests=1, jitter=0),
+    ) as cluster:
+        await cluster.ready()
+        events = cluster.events()
+        hold.touch()
+        await ask(cluster)
+        successor = (await next_of(events, WorkerStarted)).worker
+        await cluster.scale(1)
+        hold.unlink()
+        with anyio.fail_after(LONG):
+            while (await next_of(events, WorkerExited)).worker is not successor:
+                pass
+        assert [worker.seat for worker in cluster.workers.values()] == [0]
 
 
 # --- being replaced ------------------------------------------------------------------------------
