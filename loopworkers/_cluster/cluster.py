@@ -9,11 +9,12 @@ import anyio
 
 from .._loop import current
 from .._registry import register, unregister
+from .._workers.kinds import worker_type
 from .binding import open_sockets
 from .dealer import Dealer
 from .events import ClusterStopped, EventStream
-from .options import Recycle, Restart
-from .policies import chooser
+from .options import Recycle, Restart, not_negative, positive
+from .policies import POLICIES, chooser
 from .supervisor import Supervisor
 from .worker import ClusterWorker
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .policies import Policy
 
 P = ParamSpec("P")
+
+_BACKENDS = ("asyncio", "uvloop", "trio")
 
 
 class Cluster:
@@ -87,9 +90,13 @@ class Cluster:
             raise TypeError(f"the first argument must be callable, not {target!r}")
         if kind not in ("process", "isolate"):
             raise ValueError(f'kind must be "process" or "isolate", not {kind!r}')
-        names = ("shared", "reuse_port", "round_robin", "least_busy")
-        if not callable(policy) and policy not in names:
-            raise ValueError(f"policy must be one of {', '.join(names)} or a function")
+        worker_type(kind)  # raises IsolateUnsupported
+        if not callable(policy) and policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)} or a function")
+        if backend not in (None, *_BACKENDS):
+            raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")
+        if backend == "uvloop" and kind == "isolate":
+            raise ValueError('uvloop does not load in isolates; leave it to kind="process"')
         self._hands_over = policy not in ("shared", "reuse_port")
         if max_connections is not None and not self._hands_over:
             raise ValueError(
@@ -98,6 +105,10 @@ class Cluster:
             )
         if recycle is not None and recycle.memory is not None and kind != "process":
             raise ValueError("the memory of one isolate cannot be measured, nor can it be a limit")
+        positive(
+            max_connections=max_connections, start_timeout=start_timeout, unresponsive=unresponsive
+        )
+        not_negative(grace=grace, backlog=backlog)
         self._size = _positive(workers if workers is not None else _usable_cores())
         self._target = target
         self._args = args
@@ -162,8 +173,13 @@ class Cluster:
         )
         self._state = "running"
         register(self._loop, self)
-        for seat in range(self._size):
-            self._supervisor.fill(seat)
+        try:
+            for seat in range(self._size):
+                self._supervisor.fill(seat)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.drain(0)
+            raise
         return self
 
     async def __aexit__(
@@ -196,7 +212,7 @@ class Cluster:
     @property
     def workers(self) -> dict[int, ClusterWorker]:
         """The workers that live, by id; a copy."""
-        return dict(self._supervisor.workers)
+        return {} if self._state == "new" else dict(self._supervisor.workers)
 
     def events(self) -> EventStream:
         """What happens from now on; each stream sees all. Ends after `ClusterStopped`."""
@@ -211,6 +227,7 @@ class Cluster:
 
         Raises ClusterFailed, from the worker's error, when one could not be started.
         """
+        self._must_have_started()
         while True:
             self._raise_if_failed()
             seats = self._supervisor.seats.values()
@@ -222,6 +239,7 @@ class Cluster:
 
     async def wait(self) -> None:
         """Return when the cluster has ended; raises ClusterFailed when an error has ended it."""
+        self._must_have_started()
         await self._ended.wait()
         self._raise_if_failed()
 
@@ -258,6 +276,7 @@ class Cluster:
         lost, as with every server that uses SO_REUSEPORT; with the others none are.
         """
         _positive(workers)
+        self._must_run()
         async with self._lock:
             self._must_run()
             before = self._size
@@ -286,6 +305,7 @@ class Cluster:
         Raises ClusterFailed when a successor could not be started: the worker that it was to
         replace, and those after it, go on serving.
         """
+        self._must_run()
         async with self._lock:
             self._must_run()
             for seat in sorted(self._supervisor.seats):
@@ -298,6 +318,7 @@ class Cluster:
 
         Raises KeyError when no worker of that number lives.
         """
+        self._must_have_started()
         await self._supervisor.kill(self._supervisor.workers[id])
 
     async def drain(self, grace: float | None = None) -> None:
@@ -307,8 +328,7 @@ class Cluster:
             grace: seconds before those that have not finished are ended by force; None for the
                 cluster's own. Asking again with less shortens it.
         """
-        if self._state == "new":
-            raise RuntimeError(f"{self!r} has not been started: use `async with Cluster(...)`")
+        self._must_have_started()
         if self._state == "running":
             self._state = "draining"
             self._stop_listening()
@@ -321,7 +341,12 @@ class Cluster:
             for worker in workers:
                 group.start_soon(self._supervisor.retire, worker, reason, grace)
 
+    def _must_have_started(self) -> None:
+        if self._state == "new":
+            raise RuntimeError(f"{self!r} has not been started: use `async with Cluster(...)`")
+
     def _must_run(self) -> None:
+        self._must_have_started()
         if self._state != "running":
             raise RuntimeError(f"{self!r} does not run")
 

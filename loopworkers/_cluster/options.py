@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from .worker import ClusterWorker
 
 
+def positive(**numbers: float | None) -> None:
+    """Raises ValueError for what is not; None is no limit."""
+    for name, number in numbers.items():
+        if number is not None and not number > 0:
+            raise ValueError(f"{name} must be more than 0, not {number!r}")
+
+
+def not_negative(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not number >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {number!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Restart:
     """How the place of a worker that ended by accident is filled again.
@@ -29,6 +42,10 @@ class Restart:
     longest: float = 10.0
     stable: float = 10.0
     failures: int = 5
+
+    def __post_init__(self) -> None:
+        not_negative(delay=self.delay, longest=self.longest, stable=self.stable)
+        positive(failures=self.failures)
 
     def delay_after(self, accidents: int) -> float:
         """Seconds to wait after so many accidents in a row."""
@@ -53,6 +70,10 @@ class Recycle:
     jitter: float = 0.1
     age: float | None = None
     memory: int | None = None
+
+    def __post_init__(self) -> None:
+        positive(requests=self.requests, age=self.age, memory=self.memory)
+        not_negative(jitter=self.jitter)
 
     async def due(self, worker: ClusterWorker) -> Reason | None:
         """Why this worker is to be replaced now."""

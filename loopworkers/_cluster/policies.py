@@ -18,6 +18,8 @@ PolicyFunction: TypeAlias = "Callable[[Any, list[ClusterWorker]], ClusterWorker]
 Policy: TypeAlias = "Literal['shared', 'round_robin', 'least_busy', 'reuse_port'] | PolicyFunction"
 Choose: TypeAlias = "Callable[[Any, Collection[ClusterWorker]], ClusterWorker | None]"
 
+POLICIES = ("shared", "round_robin", "least_busy", "reuse_port")
+
 # What a worker may have untaken: a few keep it busy, more would only wait behind each other.
 _CREDIT = 8
 # Where only this worker will do. The kernel has room for some 250.

@@ -207,14 +207,23 @@ class Supervisor:
                 return
         elif worker._ready_at and monotonic() - worker._ready_at >= self._restart.stable:
             self._accidents[seat] = 0
+        delay = self._fill_later(seat)
+        self._tell(WorkerRestarting(worker, delay))
+
+    def _fill_later(self, seat: int) -> float:
         self._accidents[seat] = self._accidents.get(seat, 0) + 1
         delay = self._restart.delay_after(self._accidents[seat])
-        self._tell(WorkerRestarting(worker, delay))
         self._loop.call_later(delay, partial(self._fill_again, seat))
+        return delay
 
     def _fill_again(self, seat: int) -> None:
-        if not self.ending and seat in self.seats and self.seats[seat] is None:
+        if self.ending or seat not in self.seats or self.seats[seat] is not None:
+            return
+        try:
             self.fill(seat)
+        except OSError as error:  # no descriptor is left, say
+            _logger.error("cannot start a worker: %s; tried again later", error)
+            self._fill_later(seat)
 
     # --- those that live -------------------------------------------------------------------
 

@@ -70,15 +70,12 @@ class ClusterWorker:
         self._loop_delay = 0.0
         self._sent: list[Any] = [theirs]  # moved to the worker when it starts
         sockets: list[Any] = []
-        for listener, is_handed_over in listeners:
-            if is_handed_over:
-                self._handovers.append(Handover(listener))
-                ends = self._handovers[-1].ends_for_worker()
-                sockets.append(ends)
-                self._sent.append(ends[0])
-            else:
-                self._sent.append(listener.dup())
-                sockets.append(self._sent[-1])
+        try:
+            for listener, is_handed_over in listeners:
+                sockets.append(self._end_for_worker(listener, is_handed_over))
+        except BaseException:
+            self._let_go()
+            raise
         self._worker = Worker(
             member.run,
             target,
@@ -92,6 +89,15 @@ class ClusterWorker:
             env=env,
         )
         self.id = self._worker.id
+
+    def _end_for_worker(self, listener: socket.socket, is_handed_over: bool) -> Any:
+        if not is_handed_over:
+            self._sent.append(listener.dup())
+            return self._sent[-1]
+        self._handovers.append(Handover(listener))
+        ends = self._handovers[-1].ends_for_worker()
+        self._sent.append(ends[0])
+        return ends
 
     def __repr__(self) -> str:
         return f"<ClusterWorker {self.id} in seat {self.seat}, {self.kind}, {self.state}>"
@@ -247,6 +253,9 @@ class ClusterWorker:
         self._begun.set()
         self._settled.set()
         self._ended.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._control.close()
         for each in (*self._handovers, *self._sent):
             each.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from loopworkers import (
     WorkerRestarting,
     WorkerStarted,
 )
-from loopworkers._cluster import supervisor
+from loopworkers._cluster import supervisor, worker
 
 LOCAL = "127.0.0.1:0"
 PATHS = os.pathsep.join((ROOT, HERE, str(Path(__file__).parent)))
@@ -285,3 +286,29 @@ async def test_one_that_was_stable_is_replaced_at_once() -> None:
             os.kill(pid, signal.SIGKILL)
             assert (await next_of(events, WorkerRestarting)).delay == 0
             await cluster.ready()
+
+
+@pytest.mark.anyio
+async def test_one_is_replaced_when_there_are_descriptors_again(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Any] = []
+
+    class Failing(worker.Handover):
+        def __init__(self, listener: Any) -> None:
+            tries.append(listener)
+            if len(tries) < 4:
+                raise OSError(errno.EMFILE, "no descriptor is left")
+            super().__init__(listener)
+
+    restart = Restart(delay=0.001, failures=1)
+    async with Cluster(
+        members.serve, workers=1, kind=kind, listen=LOCAL, policy="round_robin", restart=restart
+    ) as cluster:
+        await cluster.ready()
+        monkeypatch.setattr(worker, "Handover", Failing)
+        await cluster.kill(*cluster.workers)
+        with anyio.fail_after(LONG):
+            await cluster.ready()
+        await ask(cluster)
+    assert len(tries) == 4

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import members
 import pytest
+from binding_help import descriptors
 from clients import Client, ask, port_of, spread
 from contract_help import LONG, ROOT, on_asyncio
 
@@ -17,8 +21,12 @@ from loopworkers import (
     Cluster,
     ClusterFailed,
     ClusterStopped,
+    IsolateUnsupported,
+    Recycle,
+    Restart,
     WorkerExited,
 )
+from loopworkers._cluster import binding
 
 # ruff: noqa: PT012  (a cluster raises when its block is left)
 pytestmark = pytest.mark.anyio
@@ -147,10 +155,74 @@ async def test_what_cannot_be_is_refused() -> None:
         {"kind": "thread"},
         {"policy": "sometimes"},
         {"max_connections": 3},
+        {"max_connections": 0, "policy": "round_robin"},
         {"listen": "nowhere"},
+        {"backend": "twisted"},
+        {"grace": -1},
+        {"start_timeout": 0},
+        {"unresponsive": 0},
+        {"backlog": -1},
     ):
         with pytest.raises(ValueError, match=r"."):
             async with Cluster(members.serve, **options):
                 raise AssertionError("it was entered")
     with pytest.raises(TypeError, match="callable"):
         Cluster(3)  # type: ignore[arg-type]
+    for limits in ({"requests": 0}, {"age": -1}, {"memory": 0}, {"jitter": -1}):
+        with pytest.raises(ValueError, match=next(iter(limits))):
+            Recycle(**limits)
+    for times in ({"delay": -1}, {"longest": -1}, {"stable": float("nan")}, {"failures": 0}):
+        with pytest.raises(ValueError, match=next(iter(times))):
+            Restart(**times)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="there are isolates here")
+def test_without_isolates_it_says_so_at_once() -> None:
+    with pytest.raises(IsolateUnsupported, match=r"3\.14"):
+        Cluster(members.serve, kind="isolate")
+
+
+async def test_uvloop_in_isolates_is_refused(kind: Any) -> None:
+    if kind == "isolate":
+        with pytest.raises(ValueError, match="uvloop does not load in isolates"):
+            Cluster(members.serve, kind=kind, backend="uvloop")
+
+
+async def test_what_needs_a_running_cluster_says_so() -> None:
+    cluster = Cluster(members.serve, workers=1)
+    assert cluster.workers == {}
+    for asking in (
+        cluster.ready,
+        cluster.wait,
+        cluster.reload,
+        cluster.drain,
+        partial(cluster.scale, 2),
+        partial(cluster.kill, 1),
+    ):
+        with pytest.raises(RuntimeError, match="use `async with Cluster"):
+            await asking()
+    async with cluster:
+        pass
+    for asking in (cluster.reload, partial(cluster.scale, 2)):
+        with pytest.raises(RuntimeError, match="does not run"):
+            await asking()
+    await cluster.ready()
+    await cluster.wait()
+
+
+async def test_a_start_that_fails_half_way_leaves_nothing(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(bound: Any) -> Any:
+        raise OSError(errno.EMFILE, "no descriptor is left")
+
+    monkeypatch.setattr(binding.Bound, "again", fail)
+    cluster = Cluster(members.serve, workers=3, kind=kind, listen=LOCAL, policy="reuse_port")
+    before = descriptors()
+    with pytest.raises(OSError, match="no descriptor"):
+        async with cluster:
+            raise AssertionError("it was entered")
+    assert not cluster.workers
+    with pytest.raises(OSError, match=r"."):
+        await anyio.connect_tcp("127.0.0.1", port_of(cluster))
+    assert descriptors() <= before
