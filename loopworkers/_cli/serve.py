@@ -6,8 +6,13 @@ import argparse
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from .._cluster.options import Recycle
+from ..errors import IsolateUnsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # What the worker's side reads of them.
 _FOR_WORKERS = (
@@ -91,21 +96,23 @@ def run(options: argparse.Namespace) -> int:
         format="%(levelname)s: %(message)s", level=options.log_level.upper(), stream=sys.stderr
     )
     sys.path.insert(0, os.getcwd())
-    recycle = Recycle(
-        requests=options.max_requests,
-        jitter=options.max_requests_jitter,
-        age=options.max_age,
-        memory=None if options.max_memory is None else options.max_memory << 20,
-    )
     watched = options.reload_dir or ["."]
+    bind = options.bind or ["127.0.0.1:8000"]
     try:
+        _check(options, watched, bind)
+        recycle = Recycle(
+            requests=options.max_requests,
+            jitter=options.max_requests_jitter,
+            age=options.max_age,
+            memory=None if options.max_memory is None else options.max_memory << 20,
+        )
         given = {name: getattr(options, name) for name in _FOR_WORKERS}
         given["server"] = find_server(options.server)
         return anyio.run(
             lambda: command.serve(
                 options.app,
                 given,
-                bind=options.bind or ["127.0.0.1:8000"],
+                bind=bind,
                 workers=options.workers,
                 kind=options.kind,
                 policy=options.policy,
@@ -116,8 +123,38 @@ def run(options: argparse.Namespace) -> int:
                 reload_on=watched if options.reload else [],
             )
         )
-    except (LookupError, OSError, ValueError) as error:
+    except (LookupError, OSError, ValueError, IsolateUnsupported) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _check(options: argparse.Namespace, watched: Sequence[str], bind: Sequence[str]) -> None:
+    """What would fail in each worker alone, or not at all."""
+    if options.reload_dir and not options.reload:
+        raise ValueError("--reload-dir needs --reload")
+    for folder in watched:
+        if not os.path.isdir(folder):
+            raise ValueError(f"--reload-dir {folder}: there is no such folder")
+    for address in bind:
+        if address.startswith("udp:"):
+            raise ValueError(f"--bind {address}: an application is served by TCP or a Unix socket")
+    _check_certificate(options.certfile, options.keyfile)
+
+
+def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
+    if certfile is None:
+        if keyfile is not None:
+            raise ValueError("--keyfile needs --certfile")
+        return
+    import ssl
+
+    key = keyfile or certfile
+    for file in (certfile, key):
+        open(file, "rb").close()  # its error has the name, that of ssl has not
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certfile, key, password="")  # workers cannot ask for one
+    except ssl.SSLError as error:
+        raise ValueError(f"{certfile} is no certificate whose key is in {key}: {error}") from None

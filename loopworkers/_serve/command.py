@@ -102,13 +102,19 @@ _SIGNALS = [
 
 
 async def _obey(cluster: Cluster, signals: Any, start: Callable[..., object]) -> None:
-    stops = 0
+    is_finishing = False
     async for number in signals:
         name = signal.Signals(number).name
         if number in (signal.SIGINT, signal.SIGTERM):
-            stops += 1
-            _logger.info("%s: %s", name, "finishing" if stops == 1 else "ending at once")
-            start(cluster.drain, None if stops == 1 else 0)
+            # Who types Ctrl-C again is impatient. Programs send TERM twice without that in mind:
+            # timeout(1) does, to the process and to its group.
+            if not is_finishing:
+                is_finishing = True
+                _logger.info("%s: finishing", name)
+                start(cluster.drain)
+            elif number == signal.SIGINT:
+                _logger.info("%s: ending at once", name)
+                start(cluster.drain, 0)
         elif name == "SIGHUP":
             start(_try, name, cluster.reload)
         else:

@@ -23,7 +23,8 @@ async def serve(member: Member, app: Watched, options: dict[str, Any]) -> None:
     config.graceful_timeout = options["grace"]
     config.root_path = options["root_path"]
     config.certfile = options["certfile"]
-    config.keyfile = options["keyfile"]
+    # It serves without TLS if it has one file only, which may well hold both.
+    config.keyfile = options["keyfile"] or options["certfile"]
     config.accesslog = "-" if options["access_log"] else None
     config.errorlog = None
     config.backlog = options["backlog"]

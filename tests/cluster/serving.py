@@ -35,6 +35,17 @@ async def app(scope, receive, send):
 """
 
 
+SLOW_APP = APP.replace(
+    '    body = b"hello 1"\n',
+    """
+    body = b"hello 1"
+    open("asked", "w").close()
+    while not os.path.exists("go"):
+        await asyncio.sleep(0.005)
+""",
+).replace("\n", "\nimport asyncio, os\n", 1)
+
+
 def get(connection: http.client.HTTPConnection) -> str:
     connection.request("GET", "/")
     answer = connection.getresponse()

@@ -6,12 +6,14 @@ import http.client
 import re
 import signal
 import socket
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from contract_help import LONG
-from serving import APP, Served, get
+from contract_help import LONG, eventually_sync
+from serving import APP, SLOW_APP, Served, get
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +53,36 @@ def test_it_serves_and_ends_by_signal(server: str, kind: str, policy: str, folde
     assert "Traceback" not in said
     # The lifespan of both workers.
     assert (folder / "started").read_text() == (folder / "stopped").read_text() == "xx"
+
+
+def test_a_second_term_lets_requests_end_and_a_second_int_does_not(
+    server: str, kind: str, folder: Path
+) -> None:
+    (folder / "app.py").write_text(SLOW_APP)
+    with (
+        Served(folder, "--server", server, "--kind", kind, "--workers", "1") as served,
+        ThreadPoolExecutor() as pool,
+    ):
+        request = pool.submit(served.get)
+        assert eventually_sync((folder / "asked").exists)
+        for _ in range(2):
+            served.signal(signal.SIGTERM)
+            served.until("SIGTERM: finishing")
+        (folder / "go").touch()
+        assert request.result() == "hello 1"
+        assert served.wait() == 0
+    (folder / "go").unlink()
+    (folder / "asked").unlink()
+    with Served(folder, "--server", server, "--kind", kind, "--workers", "1") as served:
+        with ThreadPoolExecutor() as pool:
+            request = pool.submit(served.get)
+            assert eventually_sync((folder / "asked").exists)
+            served.signal(signal.SIGINT)
+            served.until("SIGINT: finishing")
+            served.signal(signal.SIGINT)
+            assert served.wait() == 0
+            assert request.exception() is not None
+        assert "stacks follow" not in served.said()  # somebody was impatient, nobody late
 
 
 def test_hup_serves_what_was_changed(server: str, kind: str, folder: Path) -> None:
@@ -178,6 +210,34 @@ def test_a_privileged_port(folder: Path) -> None:
 @pytest.mark.parametrize("bind", ["nowhere", "127.0.0.1:99999", "::1:80", "192.0.2.1:8000"])
 def test_an_address_that_cannot_be(bind: str, folder: Path) -> None:
     assert bind in refusal(folder, bind=bind)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--workers", "0"), "1 worker or more"),
+        (("--max-requests", "0"), "requests must be more than 0"),
+        (("--max-connections", "0", "--policy", "round_robin"), "connections must be more than 0"),
+        (("--max-connections", "9"), "needs a policy that hands connections over"),
+        (("--unresponsive", "0"), "unresponsive must be more than 0"),
+        (("--grace", "-1"), "grace must be 0 or more"),
+        (("--reload", "--reload-dir", "nowhere"), "nowhere: there is no such folder"),
+        (("--reload-dir", "."), "--reload-dir needs --reload"),
+        (("--bind", "udp://127.0.0.1:0"), "by TCP or a Unix socket"),
+        (("--keyfile", "app.py"), "--keyfile needs --certfile"),
+        (("--certfile", "nowhere.pem"), "nowhere.pem"),
+        (("--certfile", "app.py"), "app.py is no certificate"),
+        (("--kind", "isolate", "--loop", "uvloop"), "solate"),
+    ],
+    ids=lambda each: " ".join(each) if type(each) is tuple else "",
+)
+def test_options_that_cannot_be(options: tuple[str, ...], why: str, folder: Path) -> None:
+    assert why in refusal(folder, *options)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="there are isolates here")
+def test_without_isolates_it_says_so(folder: Path) -> None:
+    assert "isolates need CPython 3.14 or newer" in refusal(folder, "--kind", "isolate")
 
 
 BROKEN = {
