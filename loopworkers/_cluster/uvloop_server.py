@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import uvloop
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+# What of the options of `create_server` is of each connection.
+_TLS = ("ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout")
 # As many connections in one turn of the loop.
 _BURST = 64
 
@@ -26,7 +27,8 @@ class _Loop(uvloop.Loop):
         listener = options.get("sock")
         if not isinstance(listener, HandedListener):
             return await super().create_server(protocol_factory, *args, **options)
-        server = _Server(self, listener, protocol_factory, options.get("ssl"))
+        tls = {name: options[name] for name in _TLS if name in options}
+        server = _Server(self, listener, protocol_factory, tls)
         if options.get("start_serving", True):
             await server.start_serving()
         return server
@@ -37,17 +39,22 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Server(asyncio.AbstractServer):
+    """Of uvloop's own it has all methods; `close_clients` it has no more than that."""
+
     def __init__(
-        self, loop: _Loop, listener: HandedListener, factory: Callable[[], Any], ssl: Any
+        self,
+        loop: _Loop,
+        listener: HandedListener,
+        factory: Callable[[], Any],
+        tls: dict[str, Any],
     ) -> None:
         listener.setblocking(False)
         self._loop = loop
         self._listener: HandedListener | None = listener
         self._factory = factory
-        self._ssl = ssl
+        self._tls = tls
         self._serving = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._transports: WeakSet[Any] = WeakSet()
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -79,14 +86,6 @@ class _Server(asyncio.AbstractServer):
                 self._serving = False
             listener.close()
 
-    def close_clients(self) -> None:
-        for transport in list(self._transports):
-            transport.close()
-
-    def abort_clients(self) -> None:
-        for transport in list(self._transports):
-            transport.abort()
-
     async def wait_closed(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -106,9 +105,6 @@ class _Server(asyncio.AbstractServer):
 
     async def _serve(self, connection: socket.socket) -> None:
         try:
-            transport, _ = await self._loop.connect_accepted_socket(
-                self._factory, connection, ssl=self._ssl
-            )
-            self._transports.add(transport)
+            await self._loop.connect_accepted_socket(self._factory, connection, **self._tls)
         except OSError:
             connection.close()  # gone already, or a failed handshake

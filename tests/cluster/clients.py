@@ -34,11 +34,12 @@ class Client:
         self._reader = BufferedByteReceiveStream(stream)
 
     @classmethod
-    async def connect(cls, cluster: Any) -> Client:
+    async def connect(cls, cluster: Any, tls: Any = None) -> Client:
         url = cluster.addresses[0]
         if url.startswith("unix:"):
             return cls(await anyio.connect_unix(url.removeprefix("unix:")))
-        return cls(await anyio.connect_tcp("127.0.0.1", port_of(cluster)))
+        stream = await anyio.connect_tcp("127.0.0.1", port_of(cluster), ssl_context=tls)
+        return cls(stream)
 
     async def send(self, line: bytes) -> None:
         await self._stream.send(line + b"\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 import time
 from typing import Any
@@ -45,7 +46,13 @@ async def serve(member: Any, *_: Any) -> None:
         await _serve_on_asyncio(member)
 
 
-async def _serve_on_asyncio(member: Any) -> None:
+async def serve_tls(member: Any, *files: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    await _serve_on_asyncio(member, ssl=context)
+
+
+async def _serve_on_asyncio(member: Any, **options: Any) -> None:
     async def on_connection(reader: Any, writer: Any) -> None:
         try:
             while line := await reader.readline():
@@ -59,7 +66,9 @@ async def _serve_on_asyncio(member: Any) -> None:
         finally:
             writer.close()
 
-    servers = [await asyncio.start_server(on_connection, sock=each) for each in member.listeners]
+    servers = [
+        await asyncio.start_server(on_connection, sock=each, **options) for each in member.listeners
+    ]
     await member.ready()
     await member.stopping.wait()
     for server in servers:

@@ -75,7 +75,7 @@ class Served:
     def __enter__(self) -> Served:
         if self.until(r"serving |^error: ", or_ended=True):
             self._family = psutil.Process(self._process.pid).children(recursive=True)
-            if found := re.search(r"serving \S+ on http://127\.0\.0\.1:(\d+)", self.said()):
+            if found := re.search(r"serving \S+ on https?://127\.0\.0\.1:(\d+)", self.said()):
                 self.port = int(found[1])
         return self
 
