@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..errors import ClusterFailed
+from ..errors import ClusterFailed, WorkerDied
 from .events import (
     WorkerDraining,
     WorkerExited,
@@ -195,6 +195,7 @@ class Supervisor:
         self._tell(
             WorkerExited(worker, 0 if code is None else code, worker.voluntary, worker._error)
         )
+        self._log_end(worker)
         if self.ending or self.seats.get(worker.seat) is not worker:
             return
         self.seats[worker.seat] = None
@@ -209,6 +210,16 @@ class Supervisor:
             self._accidents[seat] = 0
         delay = self._fill_later(seat)
         self._tell(WorkerRestarting(worker, delay))
+
+    def _log_end(self, worker: ClusterWorker) -> None:
+        """If it was an accident: nobody has to read events to learn of it."""
+        if worker._ready_at is None or worker._killed_for is not None:
+            return  # raised as `ClusterFailed`, or told before
+        error = worker._error
+        if error is not None and not isinstance(error, WorkerDied):
+            _logger.error("%s failed", _name(worker), exc_info=error)
+        elif not worker.voluntary:
+            _logger.error("%s ended unasked, with code %s", _name(worker), worker.exitcode)
 
     def _fill_later(self, seat: int) -> float:
         self._accidents[seat] = self._accidents.get(seat, 0) + 1
@@ -261,6 +272,11 @@ class Supervisor:
             return
         if old is not None:
             await self.retire(old, reason, self._grace)
+
+
+def _name(worker: ClusterWorker) -> str:
+    pid = f" (process {worker._served_as})" if worker._served_as else ""
+    return f"worker {worker.id}{pid}"
 
 
 def failure_of(worker: ClusterWorker) -> ClusterFailed:

@@ -59,6 +59,7 @@ class ClusterWorker:
         self._error: Exception | None = None
         self._started_at = monotonic()
         self._ready_at: float | None = None
+        self._served_as: int | None = None  # `pid`, which is none of its own after the end
         self._runs = False
         self._begun = anyio.Event()  # whether it runs
         self._settled = anyio.Event()  # whether it serves
@@ -226,6 +227,7 @@ class ClusterWorker:
             if what == "ready" and self.state == "starting":
                 self.state = "ready"
                 self._ready_at = monotonic()
+                self._served_as = self.pid
                 self._settled.set()
                 on_ready()
             elif what == "pong" and self._pinged_at is not None:

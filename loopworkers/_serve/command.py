@@ -12,7 +12,6 @@ import anyio
 from .._cluster.cluster import Cluster
 from .._cluster.events import (
     WorkerDraining,
-    WorkerExited,
     WorkerKilled,
     WorkerReady,
     WorkerRestarting,
@@ -148,9 +147,6 @@ async def _report(events: EventStream) -> None:
             _logger.warning("worker %s is ended by force (%s)", _name(event.worker), event.reason)
         elif isinstance(event, WorkerRestarting):
             _logger.info("worker %s is replaced in %.1f s", event.worker.id, event.delay)
-        elif isinstance(event, WorkerExited) and not event.voluntary and event.worker._ready_at:
-            why = f": {event.error!r}" if event.error is not None else ""
-            _logger.error("worker %s ended with code %s%s", event.worker.id, event.exitcode, why)
 
 
 def _name(worker: Any) -> str:

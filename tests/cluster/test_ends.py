@@ -9,7 +9,7 @@ import anyio
 import members
 import pytest
 from clients import Client, ask, exit_of, port_of
-from contract_help import LONG
+from contract_help import LONG, eventually
 
 from loopworkers import (
     Cluster,
@@ -50,15 +50,32 @@ async def test_a_crash_is_not_voluntary_and_the_place_is_filled_again(kind: Any)
         assert (second.seat, second.id != first.id) == (first.seat, True)
 
 
-async def test_a_signal_is_told_and_not_voluntary() -> None:
+async def test_accidents_are_logged_though_nobody_reads_events(kind: Any, caplog: Any) -> None:
+    async with Cluster(members.fail_when_told, workers=1, kind=kind, grace=0) as cluster:
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        await worker.send("go on")
+        await eventually(lambda: worker.id not in cluster.workers)
+        await cluster.ready()
+        await cluster.kill(*cluster.workers)  # that is none
+        await cluster.ready()
+    (record,) = [each for each in caplog.records if each.name == "loopworkers"]
+    assert f"worker {worker.id}" in record.message
+    assert "ZeroDivisionError" in caplog.text
+    assert "in fail_when_told" in caplog.text
+
+
+async def test_a_signal_is_told_and_not_voluntary(caplog: Any) -> None:
     async with Cluster(members.serve, workers=1, listen=LOCAL) as cluster:
         events = cluster.events()
         await cluster.ready()
+        pid = next(iter(cluster.workers.values())).pid
         with pytest.raises((anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)):
             await ask(cluster, b"die")
         ended = await exit_of(events)
         assert (ended.exitcode, ended.voluntary) == (-signal.SIGKILL, False)
         assert isinstance(ended.error, WorkerDied | None)
+        assert f"(process {pid}) ended unasked, with code -9" in caplog.text
         await cluster.ready()
         await ask(cluster)
 
