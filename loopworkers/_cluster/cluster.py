@@ -354,7 +354,7 @@ class Cluster:
 
     def _stop_listening(self) -> None:
         self._supervisor.ending = True
-        self._dealer.close()
+        self._dealer.stop_accepting()
         for bound in self._bound:
             bound.close()
         for sockets in self._own_sockets.values():
@@ -364,6 +364,7 @@ class Cluster:
     def _end(self) -> None:
         if self._state != "ended":
             self._state = "ended"
+            self._dealer.close()
             unregister(self._loop, self)
             self._tell(ClusterStopped(self._error))
             self._ended.set()
@@ -377,6 +378,7 @@ class Cluster:
     def _abort(self) -> None:
         """The loop has ended; the workers are told by themselves."""
         self._stop_listening()
+        self._dealer.close()
         self._state = "ended"
 
     # --- workers ---------------------------------------------------------------------------

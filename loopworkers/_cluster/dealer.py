@@ -12,6 +12,8 @@ from errno import EMFILE, ENFILE
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 if TYPE_CHECKING:
     import socket
 
@@ -46,6 +48,7 @@ class Dealer:
         self._accepting = False
         self._undealt: list[tuple[int, int, Any]] = []  # the listener, the descriptor, the peer
         self._watch: Timer | None = None
+        self._taking = anyio.Event()  # of `let_take`: look again
 
     # --- who there is ----------------------------------------------------------------------
 
@@ -63,8 +66,35 @@ class Dealer:
         for handover in worker._handovers:
             self._loop.remove_reader(handover.fileno())
         self._take_back(worker)
+        self._let_look()
         if not self._workers:
             self._pause()
+
+    def stop_accepting(self) -> None:
+        """What has been accepted is still dealt."""
+        self._pause()
+        self._listeners = []
+
+    async def let_take(self, worker: ClusterWorker) -> None:
+        """Return when it has taken what it was dealt, and may be late for nobody else's."""
+        while worker in self._workers and self._is_due(worker):
+            if self._taking.is_set():
+                self._taking = anyio.Event()
+            for each in self._workers:
+                each._ledger.wanted = True
+            self._watch_soon()  # a worker that takes just now may not have seen that it is wanted
+            await self._taking.wait()
+
+    def _let_look(self) -> None:
+        try:
+            self._taking.set()
+        except RuntimeError:
+            pass  # the loop has been closed, and with it who waits
+
+    def _is_due(self, worker: ClusterWorker) -> bool:
+        # What a late one has not taken goes to those that are still here.
+        concerned = self._workers if self._may_move else (worker,)
+        return any(each.untaken for each in concerned)
 
     def close(self) -> None:
         for worker in list(self._workers):
@@ -125,6 +155,7 @@ class Dealer:
 
     def _on_told(self, handover: Handover) -> None:
         handover.heard()
+        self._let_look()
         self.go_on()
 
     # --- those that are late ---------------------------------------------------------------
@@ -135,6 +166,7 @@ class Dealer:
 
     def _look(self) -> None:
         self._watch = None
+        self._let_look()
         for worker in self._workers:
             taken = worker._ledger.taken
             if worker.untaken:

@@ -164,6 +164,8 @@ class Supervisor:
             await worker._ended.wait()
             return
         with anyio.move_on_after(grace):
+            if self.ending:  # or what it has not taken is for others
+                await self._dealer.let_take(worker)
             self._dealer.remove(worker)
             worker._ask("drain")
             await worker._ended.wait()

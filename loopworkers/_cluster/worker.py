@@ -159,6 +159,8 @@ class ClusterWorker:
     @property
     def untaken(self) -> int:
         """Connections handed over to it that it has not accepted yet."""
+        if not self._handovers:  # what it takes was not given by us
+            return 0
         given = 0
         for handover in self._handovers:
             given += handover.given

@@ -29,6 +29,10 @@ def answer(member: Any, line: bytes) -> bytes:
         open(what[1], "w").close()
         while True:
             pass
+    elif what[:1] == [b"hold"]:  # until the file is gone, and another tells that it has begun
+        open(what[1] + b".%d" % member.id, "w").close()
+        while os.path.exists(what[1]):
+            time.sleep(0.005)
     elif what == [b"kind"]:
         line = member.kind.encode()
     elif what == [b"environment"]:

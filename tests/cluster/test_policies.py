@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -14,7 +15,7 @@ import pytest
 from clients import Client, ask, port_of, spread
 from contract_help import LONG, eventually
 
-from loopworkers import Cluster
+from loopworkers import Cluster, WorkerDraining
 from loopworkers._cluster import dealer
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +122,50 @@ async def test_every_connection_outlives_all_stopped_workers(policy: Any) -> Non
         for worker in before:
             os.kill(worker.pid, signal.SIGKILL)  # type: ignore[arg-type]
         assert not {worker.id for worker in before} & set(await answers(waiting))
+
+
+@pytest.mark.parametrize("policy", ["round_robin", "least_busy", first_of])
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_draining_serves_what_was_dealt_and_not_yet_taken(
+    kind: Any, policy: Any, workers: int, tmp_path: Any
+) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    async with Cluster(
+        members.serve, workers=workers, kind=kind, listen=LOCAL, policy=policy
+    ) as cluster:
+        await cluster.ready()
+        async with AsyncExitStack() as stack, anyio.create_task_group() as group:
+            for worker in cluster.workers.values():
+                if policy is first_of and worker.seat > 0:
+                    continue
+                (busy,) = await connect(cluster, 1, stack)
+                id, _ = await busy.answer()
+                await busy.send(b"hold " + os.fsencode(hold))
+                await eventually(Path(f"{hold}.{id}").exists)
+            dealt = await connect(cluster, 5, stack)
+            await eventually(
+                lambda: sum(worker.untaken for worker in cluster.workers.values()) == 5
+            )
+            events = cluster.events()
+            group.start_soon(cluster.drain)
+            with anyio.fail_after(LONG):
+                while not isinstance(await anext(events), WorkerDraining):
+                    pass
+            hold.unlink()
+            await answers(dealt)
+            await stack.aclose()
+
+
+async def test_nothing_is_handed_over_where_workers_accept_by_themselves(
+    kind: Any, policy: Any
+) -> None:
+    async with Cluster(members.serve, workers=1, kind=kind, listen=LOCAL, policy=policy) as cluster:
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        async with await Client.connect(cluster) as client:
+            await client.ask(b"hello")
+            assert (worker.connections, worker.untaken) == (1, 0)
 
 
 # --- by what they do -----------------------------------------------------------------------------
