@@ -146,10 +146,7 @@ class Member:
 
     @property
     def connections(self) -> int:
-        """Those that its listeners have accepted and that are open.
-
-        uvloop accepts by itself, and with policies that hand nothing over none are counted there.
-        """
+        """Those that its listeners have accepted and that are open."""
         return self._ledger.open
 
     async def drained(self) -> None:

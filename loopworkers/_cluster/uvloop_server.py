@@ -1,6 +1,7 @@
-"""uvloop's loop, for listeners from which connections are handed over.
+"""uvloop's loop, for the listeners of a cluster.
 
-uvloop accepts in C and needs the kernel's listening socket; asyncio calls ``accept``.
+uvloop accepts in C. It needs the kernel's listening socket, where connections are handed over, and
+counts nothing, without which `Member.drained` would have nothing to wait for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from .listeners import HandedListener
+from .listeners import CountedListener
 
 if TYPE_CHECKING:
     import socket
@@ -25,7 +26,7 @@ _BURST = 64
 class _Loop(uvloop.Loop):
     async def create_server(self, protocol_factory: Any, *args: Any, **options: Any) -> Any:
         listener = options.get("sock")
-        if not isinstance(listener, HandedListener):
+        if not isinstance(listener, CountedListener):
             return await super().create_server(protocol_factory, *args, **options)
         tls = {name: options[name] for name in _TLS if name in options}
         server = _Server(self, listener, protocol_factory, tls)
@@ -44,13 +45,13 @@ class _Server(asyncio.AbstractServer):
     def __init__(
         self,
         loop: _Loop,
-        listener: HandedListener,
+        listener: CountedListener,
         factory: Callable[[], Any],
         tls: dict[str, Any],
     ) -> None:
         listener.setblocking(False)
         self._loop = loop
-        self._listener: HandedListener | None = listener
+        self._listener: CountedListener | None = listener
         self._factory = factory
         self._tls = tls
         self._serving = False

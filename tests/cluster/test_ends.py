@@ -9,7 +9,7 @@ import anyio
 import members
 import pytest
 from clients import Client, ask, exit_of, port_of
-from contract_help import LONG, eventually
+from contract_help import LONG, eventually, on_asyncio
 
 from loopworkers import (
     Cluster,
@@ -175,6 +175,27 @@ async def test_drain_lets_live_connections_end_first(kind: Any, policy: Any) -> 
             await client.close()
         ends = [event async for event in events if isinstance(event, WorkerExited)]
         assert [(e.exitcode, e.voluntary) for e in ends] == [(0, True), (0, True)]
+
+
+@on_asyncio
+async def test_draining_lets_live_connections_end_on_uvloop_too(policy: Any) -> None:
+    pytest.importorskip("uvloop")
+    async with Cluster(
+        members.serve, workers=1, listen=LOCAL, policy=policy, backend="uvloop"
+    ) as cluster:
+        events = cluster.events()
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        async with await Client.connect(cluster) as client, anyio.create_task_group() as group:
+            await client.ask(b"hello")
+            assert worker.connections == 1
+            group.start_soon(cluster.drain)
+            with anyio.fail_after(LONG):
+                while not isinstance(await anext(events), WorkerDraining):
+                    pass
+            assert (await client.ask(b"wait 0.1"))[1] == b"wait 0.1"
+            await client.close()
+        assert (await exit_of(events)).exitcode == 0
 
 
 async def test_drain_twice_at_once_and_again_afterwards(kind: Any) -> None:

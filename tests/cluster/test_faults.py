@@ -117,11 +117,21 @@ def test_leaving_the_loop_without_the_block_leaves_nothing(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 async def test_an_unresponsive_worker_is_killed_and_replaced(
-    kind: Any, capfd: Any, checks_often: None
+    kind: Any, backend: Any, capfd: Any, checks_often: None
 ) -> None:
+    if backend == "uvloop":
+        pytest.importorskip("uvloop")
+        if kind == "isolate":
+            pytest.skip("uvloop does not load in isolates")
     async with Cluster(
-        members.spin_when_told, workers=1, kind=kind, unresponsive=0.5, grace=0
+        members.spin_when_told,
+        workers=1,
+        kind=kind,
+        backend=backend,
+        unresponsive=0.5,
+        grace=0,
     ) as cluster:
         events = cluster.events()
         await cluster.ready()
