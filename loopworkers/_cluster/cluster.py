@@ -379,6 +379,7 @@ class Cluster:
         """The loop has ended; the workers are told by themselves."""
         self._stop_listening()
         self._dealer.close()
+        self._supervisor.abort()
         self._state = "ended"
 
     # --- workers ---------------------------------------------------------------------------

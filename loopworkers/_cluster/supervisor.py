@@ -190,9 +190,10 @@ class Supervisor:
         await worker._ended.wait()
 
     def _bury(self, worker: ClusterWorker) -> None:
+        if self.workers.pop(worker.id, None) is None:
+            return  # by `abort`
         self._dealer.remove(worker)
         worker._end()
-        del self.workers[worker.id]
         code = worker.exitcode
         self._tell(
             WorkerExited(worker, 0 if code is None else code, worker.voluntary, worker._error)
@@ -212,6 +213,11 @@ class Supervisor:
             self._accidents[seat] = 0
         delay = self._fill_later(seat)
         self._tell(WorkerRestarting(worker, delay))
+
+    def abort(self) -> None:
+        """The loop has ended, and with it the tasks that would have buried them."""
+        while self.workers:
+            self.workers.popitem()[1]._end()
 
     def _log_end(self, worker: ClusterWorker) -> None:
         """If it was an accident: nobody has to read events to learn of it."""

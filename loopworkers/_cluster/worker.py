@@ -254,12 +254,16 @@ class ClusterWorker:
 
     def _end(self) -> None:
         self.state = "ended"
-        self._begun.set()
-        self._settled.set()
-        self._ended.set()
+        for event in (self._begun, self._settled, self._ended):
+            try:
+                event.set()
+            except RuntimeError:
+                pass  # the loop has been closed, and with it who waits
         self._let_go()
 
     def _let_go(self) -> None:
+        if self._runs:
+            self._worker._port.close()
         self._control.close()
         for each in (*self._handovers, *self._sent):
             each.close()
