@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec
+from weakref import WeakSet
 
 import anyio
 
@@ -129,7 +130,7 @@ class Cluster:
         self._error_was_told = False
         self._own_sockets: dict[int, list[socket.socket]] = {}  # with "reuse_port", of each seat
         self._bound: list[Bound] = []
-        self._streams: list[EventStream] = []
+        self._streams: WeakSet[EventStream] = WeakSet()
         self._loop: Loop
         self._dealer: Dealer
         self._supervisor: Supervisor
@@ -217,7 +218,7 @@ class Cluster:
     def events(self) -> EventStream:
         """What happens from now on; each stream sees all. Ends after `ClusterStopped`."""
         stream = EventStream()
-        self._streams.append(stream)
+        self._streams.add(stream)
         if self._state == "ended":
             stream._put(ClusterStopped(self._error))
         return stream

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import re
 import socket
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,10 @@ async def test_a_start_that_fails_half_way_leaves_nothing(
     with pytest.raises(OSError, match=r"."):
         await anyio.connect_tcp("127.0.0.1", port_of(cluster))
     assert descriptors() <= before
+
+
+async def test_events_that_nobody_can_read_any_more_are_not_kept() -> None:
+    async with Cluster(members.serve, workers=1) as cluster:
+        given_up = [weakref.ref(cluster.events()) for _ in range(3)]
+        gc.collect()
+        assert [stream() for stream in given_up] == [None] * 3
