@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
@@ -16,6 +16,10 @@ from loopworkers import WorkerExited
 
 def port_of(cluster: Any, number: int = 0) -> int:
     return int(cluster.addresses[number].rpartition(":")[2])
+
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
 
 
 async def exit_of(events: Any) -> WorkerExited:
@@ -69,6 +73,21 @@ async def ask(cluster: Any, line: bytes = b"hello") -> tuple[int, bytes]:
     """By a connection of its own."""
     async with await Client.connect(cluster) as client:
         return await client.ask(line)
+
+
+async def connect(cluster: Any, number: int, stack: AsyncExitStack) -> list[Client]:
+    """Clients that have asked and wait for the answer."""
+    clients = []
+    for _ in range(number):
+        clients.append(await stack.enter_async_context(await Client.connect(cluster)))
+        await clients[-1].send(b"hello")
+    return clients
+
+
+async def answers(clients: list[Client]) -> list[int]:
+    """The ids of those that have answered."""
+    with anyio.fail_after(LONG):
+        return [(await client.answer())[0] for client in clients]
 
 
 async def spread(cluster: Any, connections: int) -> Counter[int]:

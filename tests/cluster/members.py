@@ -6,6 +6,7 @@ A client sends one line and gets one back: ``<worker's id> <answer>``.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import ssl
@@ -48,6 +49,22 @@ async def serve(member: Any, *_: Any) -> None:
         await _serve_on_trio(member)
     else:
         await _serve_on_asyncio(member)
+
+
+async def serve_without_collector(member: Any) -> None:
+    gc.disable()
+    await serve(member)
+
+
+async def tell_imports(member: Any) -> None:
+    """What is loaded after it has said that it serves."""
+    await member.ready()
+    before = set(sys.modules)
+    await member.stopping.wait(0.001)
+    await member.drained()
+    loaded = sorted(set(sys.modules) - before)
+    await member.port.send(loaded)
+    await member.stopping.wait()
 
 
 async def serve_tls(member: Any, *files: str) -> None:

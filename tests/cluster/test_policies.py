@@ -12,7 +12,7 @@ import anyio
 import members
 import psutil
 import pytest
-from clients import Client, ask, port_of, spread
+from clients import Client, answers, ask, connect, port_of, spread
 from contract_help import LONG, eventually
 
 from loopworkers import Cluster, WorkerDraining
@@ -41,21 +41,6 @@ async def occupy(client: Client, flag: Any) -> None:
     """Its worker computes until it is killed."""
     await client.send(b"spin " + os.fsencode(flag))
     await eventually(flag.exists)
-
-
-async def connect(cluster: Any, number: int, stack: AsyncExitStack) -> list[Client]:
-    """Clients that have asked and wait for the answer."""
-    clients = []
-    for _ in range(number):
-        clients.append(await stack.enter_async_context(await Client.connect(cluster)))
-        await clients[-1].send(b"hello")
-    return clients
-
-
-async def answers(clients: list[Client]) -> list[int]:
-    """The ids of those that have answered."""
-    with anyio.fail_after(LONG):
-        return [(await client.answer())[0] for client in clients]
 
 
 # --- in turn -------------------------------------------------------------------------------------
@@ -155,17 +140,6 @@ async def test_draining_serves_what_was_dealt_and_not_yet_taken(
             hold.unlink()
             await answers(dealt)
             await stack.aclose()
-
-
-async def test_nothing_is_handed_over_where_workers_accept_by_themselves(
-    kind: Any, policy: Any
-) -> None:
-    async with Cluster(members.serve, workers=1, kind=kind, listen=LOCAL, policy=policy) as cluster:
-        await cluster.ready()
-        (worker,) = cluster.workers.values()
-        async with await Client.connect(cluster) as client:
-            await client.ask(b"hello")
-            assert (worker.connections, worker.untaken) == (1, 0)
 
 
 # --- by what they do -----------------------------------------------------------------------------
