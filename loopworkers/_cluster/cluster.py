@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec
 from weakref import WeakSet
 
@@ -89,6 +90,8 @@ class Cluster:
     ) -> None:
         if not callable(target):
             raise TypeError(f"the first argument must be callable, not {target!r}")
+        if isgeneratorfunction(target) or isasyncgenfunction(target):
+            raise TypeError(f"a worker runs a function, and {target!r} makes a generator")
         if kind not in ("process", "isolate"):
             raise ValueError(f'kind must be "process" or "isolate", not {kind!r}')
         worker_type(kind)  # raises IsolateUnsupported

@@ -201,17 +201,24 @@ class Supervisor:
         self._log_end(worker)
         if self.ending or self.seats.get(worker.seat) is not worker:
             return
-        self.seats[worker.seat] = None
         seat = worker.seat
-        if worker._ready_at is None and worker._killed_for != "asked":
+        self.seats[seat] = None
+        if worker._killed_for == "asked":
+            self._fill_later(seat, 0.0)
+            self._tell(WorkerRestarting(worker, 0.0))
+            return
+        if worker._ready_at is None:
             failures = self._failures[seat] = self._failures.get(seat, -1) + 1
+            failure = failure_of(worker)
             # A seat that nobody has served in yet, or that nobody can serve in any more.
             if failures == 0 or failures >= self._restart.failures:
-                self._fail(failure_of(worker))
+                self._fail(failure)
                 return
-        elif worker._ready_at and monotonic() - worker._ready_at >= self._restart.stable:
+            _logger.error("%s", failure)
+        elif monotonic() - worker._ready_at >= self._restart.stable:
             self._accidents[seat] = 0
-        delay = self._fill_later(seat)
+        delay = self._delay_of(seat)
+        self._fill_later(seat, delay)
         self._tell(WorkerRestarting(worker, delay))
 
     def abort(self) -> None:
@@ -229,11 +236,13 @@ class Supervisor:
         elif not worker.voluntary:
             _logger.error("%s ended unasked, with code %s", _name(worker), worker.exitcode)
 
-    def _fill_later(self, seat: int) -> float:
+    def _delay_of(self, seat: int) -> float:
+        """After one accident more."""
         self._accidents[seat] = self._accidents.get(seat, 0) + 1
-        delay = self._restart.delay_after(self._accidents[seat])
+        return self._restart.delay_after(self._accidents[seat])
+
+    def _fill_later(self, seat: int, delay: float) -> None:
         self._loop.call_later(delay, partial(self._fill_again, seat))
-        return delay
 
     def _fill_again(self, seat: int) -> None:
         if self.ending or seat not in self.seats or self.seats[seat] is not None:
@@ -242,7 +251,7 @@ class Supervisor:
             self.fill(seat)
         except OSError as error:  # no descriptor is left, say
             _logger.error("cannot start a worker: %s; tried again later", error)
-            self._fill_later(seat)
+            self._fill_later(seat, self._delay_of(seat))
 
     # --- those that live -------------------------------------------------------------------
 

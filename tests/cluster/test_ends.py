@@ -103,7 +103,9 @@ async def test_every_worker_tells_its_life_in_order_and_once(kind: Any) -> None:
     assert list(told.values()) == [life, life]
 
 
-async def test_one_that_cannot_be_replaced_stops_the_cluster(kind: Any, tmp_path: Any) -> None:
+async def test_one_that_cannot_be_replaced_stops_the_cluster(
+    kind: Any, tmp_path: Any, caplog: Any
+) -> None:
     flag = tmp_path / "flag"
     restart = Restart(delay=0.001, failures=3)
     with pytest.raises(ClusterFailed, match="there it is"):
@@ -117,6 +119,8 @@ async def test_one_that_cannot_be_replaced_stops_the_cluster(kind: Any, tmp_path
             await cluster.wait()
     ends = [event async for event in events if isinstance(event, WorkerExited)]
     assert len(ends) == 1 + 3
+    said = [each for each in caplog.records if "ZeroDivisionError('there it is')" in each.message]
+    assert len(said) == 2  # and the last was raised
 
 
 async def test_kill_ends_one_that_never_returns(kind: Any) -> None:

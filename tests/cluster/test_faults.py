@@ -202,15 +202,31 @@ def test_delays_double_up_to_the_longest() -> None:
 @pytest.mark.anyio
 async def test_one_that_dies_again_and_again_is_replaced_ever_later(kind: Any) -> None:
     restart = Restart(delay=0.01, longest=0.04, stable=3600, failures=2)
-    async with Cluster(members.serve, workers=1, kind=kind, restart=restart) as cluster:
+    async with Cluster(
+        members.fail_when_told, workers=1, kind=kind, restart=restart, grace=0
+    ) as cluster:
         events = cluster.events()
         delays = []
         for _ in range(7):  # more often than `failures`, which are those that never served
             await cluster.ready()
-            await cluster.kill(*cluster.workers)
+            (worker,) = cluster.workers.values()
+            await worker.send("go on")
             delays.append((await next_of(events, WorkerRestarting)).delay)
         assert delays == pytest.approx([0, 0.01, 0.02, 0.04, 0.04, 0.04, 0.04])
         await cluster.ready()
+
+
+@pytest.mark.anyio
+async def test_killing_is_no_accident_and_delays_nothing(kind: Any) -> None:
+    restart = Restart(delay=3600, longest=3600, stable=3600)
+    async with Cluster(members.serve, workers=1, kind=kind, restart=restart) as cluster:
+        events = cluster.events()
+        for _ in range(3):
+            await cluster.ready()
+            await cluster.kill(*cluster.workers)
+            assert (await next_of(events, WorkerRestarting)).delay == 0
+        with anyio.fail_after(LONG):
+            await cluster.ready()
 
 
 @pytest.mark.anyio

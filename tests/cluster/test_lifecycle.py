@@ -170,6 +170,12 @@ async def test_what_cannot_be_is_refused() -> None:
                 raise AssertionError("it was entered")
     with pytest.raises(TypeError, match="callable"):
         Cluster(3)  # type: ignore[arg-type]
+
+    async def generate(member: Any) -> Any:
+        yield
+
+    with pytest.raises(TypeError, match="makes a generator"):
+        Cluster(generate)
     for limits in ({"requests": 0}, {"age": -1}, {"memory": 0}, {"jitter": -1}):
         with pytest.raises(ValueError, match=next(iter(limits))):
             Recycle(**limits)
