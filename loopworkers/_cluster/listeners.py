@@ -132,7 +132,15 @@ class HandedListener(CountedListener):
         return super().getsockopt(level, name, size) if size else super().getsockopt(level, name)
 
     def _accept(self) -> tuple[int, Any]:  # what `accept` calls
-        return receive(self, 0)
+        try:
+            return receive(self, 0)
+        except ConnectionAbortedError as error:
+            # It has left the queue: who only saw that it was not taken would find us late for ever.
+            self._ledger.took()
+            self._ledger.closed()
+            self._tell_if_wanted()
+            _log_lost(error)
+            raise
 
     def _count(self, connection: socket.socket) -> None:
         super()._count(connection)
@@ -149,3 +157,11 @@ class HandedListener(CountedListener):
                 self.send(b"t", socket.MSG_DONTWAIT)
             except OSError:
                 pass  # it is told enough, or gone
+
+
+def _log_lost(error: OSError) -> None:
+    import logging
+
+    logging.getLogger("loopworkers").error(
+        "a connection is lost, this worker may open no more files: %s", error
+    )

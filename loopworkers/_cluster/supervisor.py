@@ -92,6 +92,8 @@ class Supervisor:
             with anyio.CancelScope(shield=True):
                 await self.retire(worker, "asked", 0)
             raise
+        if worker.voluntary:
+            raise ClusterFailed("the cluster ended before the new worker served")
         if worker.state != "ready":
             raise failure_of(worker)
         return worker

@@ -57,6 +57,10 @@ class _Listener(trio.abc.Listener[_Stream]):
                 connection, _ = self.socket.accept()
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self.socket)
+            except (
+                ConnectionAbortedError
+            ):  # that one is lost, which `serve_listeners` would end for
+                await trio.lowlevel.checkpoint()
             else:
                 # A cancellation here would lose the connection.
                 await trio.lowlevel.cancel_shielded_checkpoint()

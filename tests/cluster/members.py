@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import ssl
 import sys
@@ -53,6 +54,15 @@ async def serve(member: Any, *_: Any) -> None:
 
 async def serve_without_collector(member: Any) -> None:
     gc.disable()
+    await serve(member)
+
+
+async def serve_with_few_descriptors(member: Any, number: int) -> None:
+    """So many more than it has when it starts."""
+    next_free = os.dup(0)
+    os.close(next_free)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free + 10 + number, most))
     await serve(member)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
 import members
 import pytest
-from clients import Client, Load, ask
+from clients import Client, Load, ask, connect, spread
 from contract_help import LONG, eventually
 
 from loopworkers import (
@@ -108,6 +109,35 @@ async def test_one_that_has_answered_is_not_killed_for_having_been_late(
         cluster._supervisor._check()
         assert (await ask(cluster))[0] == worker.id
         assert worker.state == "ready"
+
+
+# --- workers that want for something ------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("policy", ["round_robin", "least_busy"])
+async def test_a_worker_without_descriptors_serves_again_when_it_has_some(
+    policy: Any, caplog: Any
+) -> None:
+    async with Cluster(
+        members.serve_with_few_descriptors, 5, workers=1, listen=LOCAL, policy=policy
+    ) as cluster:
+        await cluster.ready()
+        (worker,) = cluster.workers.values()
+        async with AsyncExitStack() as stack:
+            clients = await connect(cluster, 40, stack)
+            answered = 0
+            for client in clients:
+                with anyio.fail_after(LONG):
+                    try:
+                        await client.answer()
+                    except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+                        continue
+                answered += 1
+            assert 5 <= answered < 40
+        await eventually(lambda: worker.connections == worker.untaken == 0)
+        assert set(await spread(cluster, 20)) == {worker.id}
+    assert "may open no more files" in caplog.text
 
 
 # --- recycling -----------------------------------------------------------------------------------
