@@ -40,8 +40,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Server(asyncio.AbstractServer):
-    """Of uvloop's own it has all methods; `close_clients` it has no more than that."""
-
     def __init__(
         self,
         loop: _Loop,
@@ -86,6 +84,12 @@ class _Server(asyncio.AbstractServer):
                 self._loop.remove_reader(listener.fileno())
                 self._serving = False
             listener.close()
+
+    def close_clients(self) -> None:
+        raise NotImplementedError("uvloop's servers have no such method either")
+
+    def abort_clients(self) -> None:
+        raise NotImplementedError("uvloop's servers have no such method either")
 
     async def wait_closed(self) -> None:
         if self._tasks:
