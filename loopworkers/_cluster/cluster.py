@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec
 from weakref import WeakSet
@@ -18,6 +17,7 @@ from .events import ClusterStopped, EventStream
 from .options import Recycle, Restart, not_negative, positive
 from .policies import POLICIES, chooser
 from .supervisor import Supervisor
+from .surroundings import BACKENDS, backend_here, usable_cores
 from .worker import ClusterWorker
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from .policies import Policy
 
 P = ParamSpec("P")
-
-_BACKENDS = ("asyncio", "uvloop", "trio")
 
 
 class Cluster:
@@ -97,8 +95,8 @@ class Cluster:
         worker_type(kind)  # raises IsolateUnsupported
         if not callable(policy) and policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)} or a function")
-        if backend not in (None, *_BACKENDS):
-            raise ValueError(f"backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")
+        if backend not in (None, *BACKENDS):
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
         if backend == "uvloop" and kind == "isolate":
             raise ValueError('uvloop does not load in isolates; leave it to kind="process"')
         self._hands_over = policy not in ("shared", "reuse_port")
@@ -113,7 +111,7 @@ class Cluster:
             max_connections=max_connections, start_timeout=start_timeout, unresponsive=unresponsive
         )
         not_negative(grace=grace, backlog=backlog)
-        self._size = _positive(workers if workers is not None else _usable_cores())
+        self._size = _positive(workers if workers is not None else usable_cores())
         self._target = target
         self._args = args
         self._kind: Literal["process", "isolate"] = kind
@@ -152,7 +150,7 @@ class Cluster:
         self._loop = current()
         self._ended, self._change, self._lock = anyio.Event(), anyio.Event(), anyio.Lock()
         if self._backend is None:
-            self._backend = _backend_here(self._kind)
+            self._backend = backend_here(self._kind)
         self._bound = open_sockets(
             self._listen, backlog=self._backlog, reuse_port=self._policy == "reuse_port"
         )
@@ -416,19 +414,3 @@ def _positive(workers: int) -> int:
     if workers < 1:
         raise ValueError(f"a cluster needs 1 worker or more, not {workers}")
     return workers
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _backend_here(kind: str) -> Literal["asyncio", "uvloop", "trio"]:
-    if current().name == "trio":
-        return "trio"
-    import asyncio
-
-    is_uvloop = type(asyncio.get_running_loop()).__module__.startswith("uvloop")
-    # uvloop does not load in isolates.
-    return "uvloop" if is_uvloop and kind == "process" else "asyncio"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..errors import ClusterFailed, WorkerDied
+from ..errors import ClusterFailed
+from .accidents import failure_of, first_of, log_end
 from .events import (
     WorkerDraining,
     WorkerExited,
@@ -130,7 +131,7 @@ class Supervisor:
                         worker._keep_last_words()
                     group.cancel_scope.cancel()
         except* Exception as errors:
-            worker._error = worker._error or _first(errors)
+            worker._error = worker._error or first_of(errors)
         finally:
             self._bury(worker)
 
@@ -200,7 +201,7 @@ class Supervisor:
         self._tell(
             WorkerExited(worker, 0 if code is None else code, worker.voluntary, worker._error)
         )
-        self._log_end(worker)
+        log_end(worker)
         if self.ending or self.seats.get(worker.seat) is not worker:
             return
         seat = worker.seat
@@ -227,16 +228,6 @@ class Supervisor:
         """The loop has ended, and with it the tasks that would have buried them."""
         while self.workers:
             self.workers.popitem()[1]._end()
-
-    def _log_end(self, worker: ClusterWorker) -> None:
-        """If it was an accident: nobody has to read events to learn of it."""
-        if worker._ready_at is None or worker._killed_for is not None:
-            return  # raised as `ClusterFailed`, or told before
-        error = worker._error
-        if error is not None and not isinstance(error, WorkerDied):
-            _logger.error("%s failed", _name(worker), exc_info=error)
-        elif not worker.voluntary:
-            _logger.error("%s ended unasked, with code %s", _name(worker), worker.exitcode)
 
     def _delay_of(self, seat: int) -> float:
         """After one accident more."""
@@ -291,22 +282,3 @@ class Supervisor:
             return
         if old is not None:
             await self.retire(old, reason, self._grace)
-
-
-def _name(worker: ClusterWorker) -> str:
-    pid = f" (process {worker._served_as})" if worker._served_as else ""
-    return f"worker {worker.id}{pid}"
-
-
-def failure_of(worker: ClusterWorker) -> ClusterFailed:
-    """What is raised for a worker that has never served."""
-    code = worker.exitcode
-    what = f"raised {worker._error!r}" if worker._error is not None else f"ended with code {code}"
-    failure = ClusterFailed(f"a worker of the cluster {what} before it called member.ready()")
-    failure.__cause__ = worker._error
-    return failure
-
-
-def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
