@@ -105,7 +105,7 @@ async def test_load_goes_on_through_reload_and_scale(kind: Any, policy: Any) -> 
 
 
 async def test_a_worker_that_returned_is_replaced(kind: Any) -> None:
-    async with Cluster(members.return_when_told, workers=1, kind=kind) as cluster:
+    async with Cluster(members.return_when_told, workers=1, kind=kind, grace=0) as cluster:
         await cluster.ready()
         (worker,) = cluster.workers.values()
         await worker.send("return")

@@ -34,7 +34,7 @@ LOCAL = "127.0.0.1:0"
 
 
 async def test_a_crash_is_not_voluntary_and_the_place_is_filled_again(kind: Any) -> None:
-    async with Cluster(members.fail_when_told, workers=1, kind=kind) as cluster:
+    async with Cluster(members.fail_when_told, workers=1, kind=kind, grace=0) as cluster:
         events = cluster.events()
         await cluster.ready()
         (first,) = cluster.workers.values()
@@ -82,7 +82,7 @@ async def test_a_signal_is_told_and_not_voluntary(caplog: Any) -> None:
 
 @pytest.mark.parametrize("code", [0, 7])
 async def test_sys_exit_gives_its_code_and_is_not_voluntary(kind: Any, code: int) -> None:
-    async with Cluster(members.exit_when_told, workers=1, kind=kind) as cluster:
+    async with Cluster(members.exit_when_told, workers=1, kind=kind, grace=0) as cluster:
         events = cluster.events()
         await cluster.ready()
         (worker,) = cluster.workers.values()
@@ -124,7 +124,7 @@ async def test_one_that_cannot_be_replaced_stops_the_cluster(
 
 
 async def test_kill_ends_one_that_never_returns(kind: Any) -> None:
-    async with Cluster(members.spin_when_told, workers=1, kind=kind) as cluster:
+    async with Cluster(members.spin_when_told, workers=1, kind=kind, grace=0) as cluster:
         events = cluster.events()
         await cluster.ready()
         (worker,) = cluster.workers.values()

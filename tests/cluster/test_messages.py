@@ -119,7 +119,7 @@ async def test_messages_wait_for_the_start_of_a_worker(kind: Any) -> None:
 
 
 async def test_the_last_words_of_a_worker_can_be_read_after_its_end(kind: Any) -> None:
-    async with Cluster(members.count_when_told, workers=1, kind=kind) as cluster:
+    async with Cluster(members.count_when_told, workers=1, kind=kind, grace=0) as cluster:
         await cluster.ready()
         (worker,) = cluster.workers.values()
         await worker.send(50)
