@@ -59,8 +59,10 @@ async def test_accidents_are_logged_though_nobody_reads_events(kind: Any, caplog
         await cluster.ready()
         await cluster.kill(*cluster.workers)  # that is none
         await cluster.ready()
-    (record,) = [each for each in caplog.records if each.name == "loopworkers"]
-    assert f"worker {worker.id}" in record.message
+    # A killed isolate may have something to say as well.
+    said = [each for each in caplog.messages if each.startswith("worker ")]
+    assert len(said) == 1
+    assert said[0].startswith(f"worker {worker.id}")
     assert "ZeroDivisionError" in caplog.text
     assert "in fail_when_told" in caplog.text
 
