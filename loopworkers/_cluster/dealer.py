@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from .listeners import arrivals
+
 if TYPE_CHECKING:
     import socket
 
@@ -41,6 +43,7 @@ class Dealer:
     ) -> None:
         self._loop = loop
         self._listeners = listeners
+        self._arrived = [arrivals(listener) for listener in listeners]
         self._choose = choose
         # Whether a connection may go to another worker than it was dealt to, if that is late.
         self._may_move = may_move
@@ -125,9 +128,9 @@ class Dealer:
                 self._loop.remove_reader(listener.fileno())
 
     def _accept(self, number: int) -> None:
-        listener = self._listeners[number]
+        listener, arrived = self._listeners[number], self._arrived[number]
         for _ in range(_BURST):
-            if not self._accepting:
+            if not self._accepting or not arrived():
                 return
             try:
                 # What `accept` calls, without an object that would live for microseconds.

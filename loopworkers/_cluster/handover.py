@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from .ledger import Ledger
+
 PACKETS = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
 # Bytes of one packet: the peer's address; the path of a Unix socket has at most 108.
 _LONGEST = 512
@@ -31,11 +33,11 @@ _FULL = (EAGAIN, ENOBUFS, ETOOMANYREFS, EMFILE, ENFILE)
 class Handover:
     """The primary's side, of one worker and one listening socket."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, ledger: Ledger) -> None:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, PACKETS)
         self._ours.setblocking(False)
         self._like = listener
-        self.given = 0
+        self._ledger = ledger
 
     def ends_for_worker(self) -> tuple[socket.socket, int, int, int, Any]:
         """What `HandedListener` is made of; the socket may be moved to the worker."""
@@ -55,14 +57,15 @@ class Handover:
 
     def give(self, fd: int, peer: Any) -> bool:
         """Whether there was room for it; then this copy of the descriptor is closed."""
+        self._ledger.given += 1
         try:
             self._ours.sendmsg([marshal.dumps(peer)], [(*_RIGHTS, array("i", [fd]))])
         except OSError as error:
+            self._ledger.given -= 1
             if error.errno in _FULL:
                 return False
             raise
         os.close(fd)
-        self.given += 1
         return True
 
     def take_back(self) -> Iterator[tuple[int, Any]]:
@@ -72,7 +75,7 @@ class Handover:
                 fd, peer = receive(self._theirs, socket.MSG_DONTWAIT)
             except OSError:
                 return
-            self.given -= 1
+            self._ledger.given -= 1
             yield fd, peer
 
     def close(self) -> None:

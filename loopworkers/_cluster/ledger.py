@@ -11,13 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_TAKEN, _CLOSED, _SERVED, _WANTED, _OVER = range(5)
+_GIVEN, _TAKEN, _CLOSED, _SERVED, _WANTED, _OVER = range(6)
 
 
 class Ledger:
     """Made by the primary, sent to the worker.
 
     Attributes:
+        given: connections that the primary has handed over to it. Counted before they are, so that
+            there are never more of them than this tells.
         taken: connections that the worker has accepted from those handed over to it.
         closed: how many of them it has closed again.
         served: requests that it has told of.
@@ -27,8 +29,20 @@ class Ledger:
     """
 
     def __init__(self, buffer: SharedBuffer | None = None) -> None:
-        self.buffer = buffer or SharedBuffer(5 * 8)
+        self.buffer = buffer or SharedBuffer(6 * 8)
         self._cells: Any = self.buffer._cells
+
+    @property
+    def given(self) -> int:
+        return self._cells[_GIVEN]  # type: ignore[no-any-return]
+
+    @given.setter
+    def given(self, value: int) -> None:
+        self._cells[_GIVEN] = value
+
+    @property
+    def untaken(self) -> int:
+        return self._cells[_GIVEN] - self._cells[_TAKEN]  # type: ignore[no-any-return]
 
     @property
     def taken(self) -> int:

@@ -95,7 +95,7 @@ class ClusterWorker:
         if not is_handed_over:
             self._sent.append(listener.dup())
             return self._sent[-1]
-        self._handovers.append(Handover(listener))
+        self._handovers.append(Handover(listener, self._ledger))
         ends = self._handovers[-1].ends_for_worker()
         self._sent.append(ends[0])
         return ends
@@ -161,10 +161,7 @@ class ClusterWorker:
         """Connections handed over to it that it has not accepted yet."""
         if not self._handovers:  # what it takes was not given by us
             return 0
-        given = 0
-        for handover in self._handovers:
-            given += handover.given
-        return given - self._ledger.taken
+        return self._ledger.untaken
 
     @property
     def requests(self) -> int:
