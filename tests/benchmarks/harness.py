@@ -25,9 +25,13 @@ class Outcome:
     rounds: list[dict[str, Figures]] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
 
+    def of(self, key: str) -> list[Figures]:
+        """All figures of one contender, round by round."""
+        return [figures[key] for figures in self.rounds if key in figures]
+
     def values(self, key: str, name: str) -> list[float]:
         """One figure of one contender over the rounds."""
-        return [figures[key][name] for figures in self.rounds if key in figures]
+        return [figures[name] for figures in self.of(key)]
 
     def median(self, key: str, name: str) -> float | None:
         """None where there is no figure."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import calls, load, payload, ports, start, workers
+from . import calls, load, payload, ports, serving, start, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,5 +29,8 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "port-move": ports.move,
     "worker-start": workers.start,
     "worker-memory": workers.memory,
+    "serve-rate": serving.throughput,
+    "serve-isolates": serving.isolates,
+    "serve-stuck": serving.stuck,
     "import": start.import_time,
 }

@@ -23,9 +23,9 @@ def time_line(outcome: Outcome, key: str, name: str = "p50", who: str | None = N
     return line
 
 
-def rate_line(outcome: Outcome, key: str) -> Line:
+def rate_line(outcome: Outcome, key: str, who: str | None = None) -> Line:
     """One rate, and its range over the rounds."""
-    line = time_line(outcome, key, "rate")
+    line = time_line(outcome, key, "rate", who)
     values = outcome.values(key, "rate")
     if values:
         line.figure = f"{outcome.median(key, 'rate'):,.0f} /s"
