@@ -280,11 +280,11 @@ async def test_one_is_replaced_when_there_are_descriptors_again(
     tries: list[Any] = []
 
     class Failing(worker.Handover):
-        def __init__(self, listener: Any) -> None:
+        def __init__(self, listener: Any, ledger: Any) -> None:
             tries.append(listener)
             if len(tries) < 4:
                 raise OSError(errno.EMFILE, "no descriptor is left")
-            super().__init__(listener)
+            super().__init__(listener, ledger)
 
     restart = Restart(delay=0.001, failures=1)
     async with Cluster(
