@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from ._shared.buffer import SharedBuffer as SharedBuffer
     from ._shared.event import SharedEvent as SharedEvent
     from ._shared.lock import SharedLock as SharedLock
+    from ._stats import CallEnd as CallEnd
     from ._stats import PoolStats as PoolStats
     from ._worker import Worker as Worker
     from ._workers.identity import PIPE as PIPE
@@ -82,6 +83,7 @@ _MODULES = {
     "AtomicInt64": "_shared.atomic",
     "BlockingPort": "_ports.port",
     "Broadcast": "_broadcast",
+    "CallEnd": "_stats",
     "CallTimeout": "errors",
     "Cluster": "_cluster.cluster",
     "ClusterEvent": "_cluster.events",

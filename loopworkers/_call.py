@@ -59,6 +59,7 @@ class Call:
     stream: Any = None  # a weak reference to it
     is_stream = False
     worker: Worker | None = None
+    made_at = 0.0  # only where somebody observes the pool
     sent_at = 0.0
     timer: Any = None
     timed_out = False

@@ -427,6 +427,9 @@ class Dispatcher(Listener):
         unsettled = self.settler.unsettled
         return sum(call.id in unsettled for call in self._queue)
 
+    def ready(self) -> int:
+        return sum(worker.ready and not worker.leaving for worker in self.workers.values())
+
     def idle(self) -> int:
         return len(self._idle)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from itertools import count
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from weakref import ref
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from ._stats import CallEnd
     from ._workers.base import Worker
 
 P = ParamSpec("P")
@@ -240,6 +242,8 @@ class WorkerPool(PoolView):
         encode = direct_call if self.kind == "thread" else encode_call
         call = Call(self, next(self._call_ids), fn, encode(fn, args, kwargs), options)
         call.surroundings = self._settings.surroundings()
+        if settler.observers:
+            call.made_at = perf_counter()
         future = None
         if stream is None:
             call.future = future = self._loop.new_future(call)
@@ -337,16 +341,24 @@ class WorkerPool(PoolView):
         counters = self._settler.counters
         grown = {name: getattr(counters, name) for name in counters.__dataclass_fields__}
         if self._state in ("new", "closed"):
-            return PoolStats(self.kind, 0, 0, 0, 0, **grown)
+            return PoolStats(self.kind, 0, 0, 0, 0, 0, **grown)
         waiting = self._dispatcher.waiting()
         return PoolStats(
             kind=self.kind,
             workers=len(self._dispatcher.workers),
+            ready=self._dispatcher.ready(),
             idle=self._dispatcher.idle(),
             running=len(self._settler.unsettled) - waiting,
             waiting=waiting,
             **grown,
         )
+
+    def observe(self, observer: Callable[[CallEnd], object]) -> None:
+        """Have ``observer(end)``, with a `CallEnd`, called on the loop at the end of each call.
+
+        It should be quick: it holds up the loop. What it raises is logged.
+        """
+        self._settler.observers += (observer,)
 
 
 def _require_positive(name: str, value: int | None) -> None:

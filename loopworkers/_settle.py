@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ._stats import Counters
+from ._stats import CallEnd, Counters
 from ._wire.frames import RESULT, Frame
 from .errors import CallTimeout, NotTransferable, WorkerDied
 
@@ -23,6 +25,8 @@ MOST_AHEAD = 16
 _LONG = 0.02
 _MOST_KEYS = 1024
 
+_logger = logging.getLogger("loopworkers")
+
 
 class Settler:
     """The calls of a pool that have not ended, and the ways in which they can.
@@ -38,44 +42,69 @@ class Settler:
         self.ahead: dict[Any, int] = {}  # how many of them a worker may have at a time
         self.on_empty: Callable[[], None] | None = None
         self.on_room: set[Callable[[], None]] = set()  # called once, at the end of any call
+        self.observers: tuple[Callable[[CallEnd], object], ...] = ()
 
     def answer(self, worker: Worker, call: Call, frame: Frame, body: Any) -> None:
         if not self._take(call):
             self._changed()  # the body of an abandoned call has ended
             return
         if call.timed_out:
-            self.counters.timed_out += 1
-            self._end(call, None, timeout_of(call))
+            self._count_timeout(call, frame.extra)
             return
         if frame.kind == RESULT:
             self._learn(call.key, frame.extra / 1e6)
             try:
                 value = worker.value(frame, body)
             except BaseException as error:
-                self.counters.failed += 1
-                self._end(call, None, broken_result(call, error))
+                self._count_failure(call, broken_result(call, error), frame.extra)
                 return
             self.counters.completed += 1
+            if self.observers:
+                self._tell(call, "completed", None, frame.extra)
             self._end(call, value, None)
         else:
-            self.counters.failed += 1
-            self._end(call, None, worker.failure(body))
+            self._count_failure(call, worker.failure(body), frame.extra)
 
     def fail(self, call: Call, error: Exception) -> None:
         if self._take(call):
-            self.counters.failed += 1
-            self._end(call, None, error)
+            self._count_failure(call, error)
+
+    def _count_failure(self, call: Call, error: Exception, micros: int | None = None) -> None:
+        self.counters.failed += 1
+        if self.observers:
+            self._tell(call, "failed", error, micros)
+        self._end(call, None, error)
 
     def time_out(self, call: Call) -> None:
         if self._take(call):
-            self.counters.timed_out += 1
-            self._end(call, None, timeout_of(call))
+            self._count_timeout(call)
+
+    def _count_timeout(self, call: Call, micros: int | None = None) -> None:
+        self.counters.timed_out += 1
+        error = timeout_of(call)
+        if self.observers:
+            self._tell(call, "timed_out", error, micros)
+        self._end(call, None, error)
 
     def cancelled(self, call: Call) -> None:
         """The future is cancelled by who asked; only the books are kept here."""
         if self._take(call):
             self.counters.cancelled += 1
+            if self.observers:
+                self._tell(call, "cancelled", None)
             call.let_go()
+
+    def _tell(
+        self, call: Call, outcome: Any, error: Exception | None, micros: int | None = None
+    ) -> None:
+        ran = call.ran_for() if micros is None else micros / 1e6
+        waited = max(perf_counter() - call.made_at - ran, 0.0) if call.made_at else 0.0
+        end = CallEnd(call.name, outcome, waited, ran, error)
+        for observer in self.observers:
+            try:
+                observer(end)
+            except Exception:  # it must not keep the call from its end
+                _logger.exception("an observer failed at the end of %s", call.name)
 
     def _take(self, call: Call) -> bool:
         if self.unsettled.pop(call.id, None) is None:

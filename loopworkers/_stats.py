@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,8 @@ class PoolStats:
     Attributes:
         kind: "process", "isolate" or "thread".
         workers: workers alive, starting ones and those being stopped included.
-        idle: of these, how many have nothing to do.
+        ready: of these, how many have started (initializer and preload included).
+        idle: how many have nothing to do; one that still starts may be among them.
         running: calls that a worker has.
         waiting: calls that wait for a worker.
         completed: calls that returned a value.
@@ -30,6 +32,7 @@ class PoolStats:
 
     kind: str
     workers: int
+    ready: int
     idle: int
     running: int
     waiting: int
@@ -59,3 +62,23 @@ class Counters:
     killed: int = 0
     retired: int = 0
     stuck: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How one call of a pool ended; see `WorkerPool.observe`.
+
+    Attributes:
+        name: module and name of the function.
+        outcome: as counted in `PoolStats`; "completed", "failed", "cancelled" or "timed_out".
+        waited: seconds from the call until a worker ran it; all of its time if none did.
+        ran: seconds it ran, told by the worker; if it was stopped or its worker died, seconds
+            since the worker had been given it.
+        error: what the call raised, `WorkerDied` and `CallTimeout` included, or None.
+    """
+
+    name: str
+    outcome: Literal["completed", "failed", "cancelled", "timed_out"]
+    waited: float
+    ran: float
+    error: Exception | None
