@@ -17,7 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The loops' own bookkeeping (a worker that believes to be inside trio would break), and ours.
+# The loops' own bookkeeping (a worker that believes to be inside trio would break), and ours: that
+# of the adapters, loopworkers_*, as well.
 _NOT_OURS = ("sniffio", "anyio", "trio", "asyncio", "_asyncio", "uvloop", "loopworkers")
 
 # Where it was made cannot be told from where it was imported to, and not all of that may load in
@@ -49,7 +50,10 @@ def _names_of(variable: ContextVar[Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_a_loops(variable: ContextVar[Any]) -> bool:
-    return any(module.partition(".")[0] in _NOT_OURS for module, _ in _names_of(variable))
+    return any(
+        module.partition(".")[0] in _NOT_OURS or module.startswith("loopworkers_")
+        for module, _ in _names_of(variable)
+    )
 
 
 def reduce_variable(variable: ContextVar[Any]) -> Any:

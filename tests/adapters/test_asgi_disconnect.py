@@ -76,6 +76,13 @@ class App:
         await anyio.lowlevel.checkpoint()
         self.events.append("not reached")
 
+    async def kept(self, scope: Any, receive: Any, send: Any) -> None:
+        """What frameworks do with the generator of a response: nobody closes it."""
+        self.numbers = self.workers.stream(work.numbers, 10**9)
+        await anext(self.numbers)
+        self.held = self.workers.map(work.hold, [str(self.gate)])
+        await anext(self.held)
+
     async def failing(self, scope: Any, receive: Any, send: Any) -> None:
         await self.workers.run(int, "seven")
 
@@ -193,6 +200,17 @@ async def test_a_streamed_response_is_stopped(app: App, server: str) -> None:
             await client.leave()
         await eventually(app.is_free)
         assert (await get(port, "/plain")).body == b"5"
+
+
+async def test_streams_and_maps_end_though_somebody_keeps_them(gate: Gate, server: str) -> None:
+    app = App(gate, max_workers=2)
+    async with serving(app.asgi, server) as port:
+        async with connected(port) as client:
+            await client.send("GET", "/kept")
+            await app.gate.begun()
+            await client.leave()
+        await eventually(app.is_free)
+        assert [number async for number in app.held] == []
 
 
 async def test_what_runs_after_the_response_goes_on(app: App, server: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 from contract_help import Gate, run_script, succeed
 from loopworkers_asgi import Workers
 
+from loopworkers import NotTransferable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

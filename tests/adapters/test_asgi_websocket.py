@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import contract_work as work
 import pytest
-import wsproto
 from contract_help import Gate, eventually
 from loopworkers_asgi import CancelOnDisconnect, Lifespan, Workers
 from web_help import connected, serving
-from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
-
-if TYPE_CHECKING:
-    from web_help import Client
+from web_socket import Socket
+from wsproto.events import CloseConnection, TextMessage
 
 pytestmark = pytest.mark.anyio
-
-
-class Socket:
-    def __init__(self, client: Client) -> None:
-        self._stream = client.stream
-        self._protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
-
-    async def send(self, event: Any) -> None:
-        await self._stream.send(self._protocol.send(event))
-
-    async def event(self) -> Any:
-        while (event := next(iter(self._protocol.events()), None)) is None:
-            self._protocol.receive_data(await self._stream.receive())
-        return event
-
-    async def connect(self) -> None:
-        await self.send(Request(host="localhost", target="/"))
-        assert isinstance(await self.event(), AcceptConnection)
-
-    async def ask(self, text: str) -> str:
-        await self.send(TextMessage(text))
-        event = await self.event()
-        assert isinstance(event, TextMessage), event
-        return event.data
 
 
 class App:

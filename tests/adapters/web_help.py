@@ -22,6 +22,14 @@ SERVERS = [
     "hypercorn-asyncio",
     "hypercorn-trio",
 ]
+# Starlette does not close the generators of responses that are cancelled; trio warns of it.
+GENERATORS_ARE_DROPPED = [
+    pytest.mark.filterwarnings(f"ignore:{warning}")
+    for warning in (
+        ".*Async generator:ResourceWarning",
+        ".*finalizing generator:pytest.PytestUnraisableExceptionWarning",
+    )
+]
 
 
 @asynccontextmanager

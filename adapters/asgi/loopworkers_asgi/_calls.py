@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from loopworkers import PoolFull
 
+from ._iterations import begun
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
     from types import TracebackType
@@ -110,7 +112,7 @@ class Calls:
 
         Leaving the iteration, as a cancelled handler does, stops the calls on their way.
         """
-        return self._view.map(traced(fn), *iterables, **options)  # type: ignore[no-any-return]
+        return begun(self._view.map(traced(fn), *iterables, **options))  # type: ignore[no-any-return]
 
     @overload
     def stream(
@@ -128,7 +130,7 @@ class Calls:
         """
         genfn = traced(genfn)
         try:
-            return self._view.stream(genfn, *args, **kwargs)  # type: ignore[no-any-return]
+            return begun(self._view.stream(genfn, *args, **kwargs))  # type: ignore[no-any-return]
         except PoolFull:
             self._workers._on_refused()
             raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ._inbox import Inbox
+from ._iterations import Iterations
 
 if TYPE_CHECKING:
     from ._types import ASGIApp, Message, Receive, Scope, Send
@@ -18,10 +19,11 @@ _logger = logging.getLogger("loopworkers")
 class CancelOnDisconnect:
     """ASGI middleware that cancels the handler of a request whose client disconnects.
 
-    The handler's worker calls are cancelled with it, so their workers are free for others.
-    What runs after a complete response (background tasks) is not cancelled, and what shields
-    itself runs to the end of its shield. On asyncio the cancellation is that of an anyio scope:
-    clean-up that awaits needs ``anyio.CancelScope(shield=True)`` around it.
+    The worker calls that it awaits are cancelled with it, and the streams and maps that it has
+    begun are closed, so their workers are free for others. Calls that nobody awaits run on. What
+    runs after a complete response (background tasks) is not cancelled, and what shields itself
+    runs to the end of its shield. On asyncio the cancellation is that of an anyio scope: clean-up
+    that awaits needs ``anyio.CancelScope(shield=True)`` around it.
 
     It should be the outermost middleware, so that no other one waits for a response that will
     not come.
@@ -72,7 +74,8 @@ class _Attended:
             group.start_soon(self._read)
             try:
                 with self._handler:
-                    await app(self._scope, self._inbox.get, self._send_on)
+                    async with Iterations():
+                        await app(self._scope, self._inbox.get, self._send_on)
             except anyio.get_cancelled_exc_class():
                 raise  # by the server, or who else is around us
             except BaseException as error:  # raised below, where the group does not wrap it

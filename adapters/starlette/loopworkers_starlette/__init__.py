@@ -1,0 +1,26 @@
+"""loopworkers in Starlette and FastAPI.
+
+    workers = Workers(max_workers=4, max_pending=100)
+    install(app, workers)
+
+    ... await request.state.workers.run(fn, *args) ...
+
+`install` puts together what is also there alone: `lifespan`, `WorkersMiddleware`,
+`exception_handlers` and `routes`. The dependency for FastAPI is `WorkersDep` in
+`loopworkers_starlette.fastapi`.
+"""
+
+from loopworkers_asgi import Workers
+
+from ._errors import exception_handlers
+from ._install import WorkersMiddleware, install, lifespan, routes, workers_of
+
+__all__ = [
+    "Workers",
+    "WorkersMiddleware",
+    "exception_handlers",
+    "install",
+    "lifespan",
+    "routes",
+    "workers_of",
+]
