@@ -18,7 +18,11 @@ import pytest
 import loopworkers
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "adapters").glob("**/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 _PROGRAM = re.compile(
     r"^<!-- run -->\n```python\n(?P<program>.*?)^```\n"
