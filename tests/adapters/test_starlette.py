@@ -237,6 +237,7 @@ async def test_websockets(gate: Gate, server: str) -> None:
         await eventually(shop.is_free)
 
 
+@pytest.mark.parametrize("server", ["uvicorn-asyncio", "hypercorn-trio"])
 async def test_many_disconnects_leave_nothing(gate: Gate, server: str) -> None:
     shop = Shop(gate, max_workers=2)
     async with serving(wrapped(shop), server) as port:

@@ -20,7 +20,12 @@ from loopworkers_starlette.fastapi import WorkersDep, get_workers
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-pytestmark = [pytest.mark.anyio, *GENERATORS_ARE_DROPPED]
+pytestmark = [
+    pytest.mark.anyio,
+    *GENERATORS_ARE_DROPPED,
+    # What it shares with Starlette is tested there, on all servers.
+    pytest.mark.parametrize("server", ["uvicorn-asyncio", "hypercorn-trio"]),
+]
 
 
 class Shop:
