@@ -1,0 +1,11 @@
+"""loopworkers in Quart and Quart-Trio.
+
+workers = QuartWorkers(max_workers=4, max_pending=100)
+workers.init_app(app)
+
+... await workers.run(fn, *args) ...
+"""
+
+from ._extension import QuartWorkers
+
+__all__ = ["QuartWorkers"]
