@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Clients that send one request after the other are told to close with a response; what has been
 # silent for so long is closed without one.
-_LINGER = 0.5
+_LINGER = 1.0
 # What has connected gets so long to send its first request.
 _FIRST_REQUEST = 2.0
 # uvicorn has no event for this, and looks ten times a second itself.
