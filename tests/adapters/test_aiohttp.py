@@ -15,7 +15,7 @@ import contract_work as work
 import h11
 import pytest
 from contract_help import Gate, eventually, on_both_asyncios
-from web_help import connected, get
+from web_help import come_and_go, connected, get
 from web_socket import Socket
 
 pytest.importorskip("aiohttp")
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, on_both_asyncios]
 
 FREE_WITHIN = 2.0  # seconds; 0.1 is the aim, and other tests run beside this one
-DISCONNECTS = 200
 
 
 class Unpicklable:
@@ -365,18 +364,7 @@ async def test_many_disconnects_leave_nothing(gate: Gate) -> None:
     async with serving(app.web) as port:
         await get(port, "/plain")
         tasks = len(asyncio.all_tasks())
-        limit = anyio.CapacityLimiter(20)
-
-        async def come_and_go(number: int) -> None:
-            async with limit, connected(port) as client:
-                await client.send("GET", paths[number % 5])
-                if number % 5:
-                    await client.event()
-                await client.leave(reset=number % 3 == 0)
-
-        async with anyio.create_task_group() as group:
-            for number in range(DISCONNECTS):
-                group.start_soon(come_and_go, number)
+        await come_and_go(port, paths, reset_each=3)
         await eventually(app.is_free)
         assert (await get(port, "/plain")).body == b"5"
         stats = app.workers.stats()

@@ -12,7 +12,7 @@ import contract_work as work
 import pytest
 from contract_help import Gate, eventually
 from loopworkers_asgi import Workers, with_workers
-from web_help import answer, body_of, connected, get, serving
+from web_help import answer, body_of, come_and_go, connected, get, serving, task_count
 
 pytestmark = pytest.mark.anyio
 
@@ -250,37 +250,14 @@ async def test_what_a_handler_raises_arrives_as_it_is(
 async def test_many_disconnects_leave_nothing(gate: Gate, server: str) -> None:
     """Descriptors, threads and processes are looked at after every test."""
     app = App(gate, max_workers=2)
-    count = 200
     tasks = 0
     async with serving(app.asgi, server) as port:
         await get(port, "/plain")
         tasks = task_count()
-        limit = anyio.CapacityLimiter(20)
-
-        async def come_and_go(number: int) -> None:
-            async with limit, connected(port) as client:
-                await client.send("GET", ("/busy", "/begun", "/streamed")[number % 3])
-                if number % 3:
-                    await client.event()
-                await client.leave(reset=number % 2 == 0)
-
-        async with anyio.create_task_group() as group:
-            for number in range(count):
-                group.start_soon(come_and_go, number)
+        await come_and_go(port, ("/busy", "/begun", "/streamed"), reset_each=2)
         await eventually(app.is_free)
         assert (await get(port, "/plain")).body == b"5"
         stats = app.workers.stats()
         assert (stats.waiting, stats.running, stats.died) == (0, 0, 0)
         assert stats.workers <= 3  # one may be on its way out
         await eventually(lambda: task_count() <= tasks + 2, "tasks have ended")
-
-
-def task_count() -> int:
-    try:
-        import asyncio
-
-        return len(asyncio.all_tasks())
-    except RuntimeError:
-        import trio
-
-        return int(trio.lowlevel.current_statistics().tasks_living)

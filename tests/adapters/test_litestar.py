@@ -18,7 +18,7 @@ from litestar.exceptions import ImproperlyConfiguredException, WebSocketDisconne
 from litestar.middleware import DefineMiddleware
 from litestar.response import Stream
 from loopworkers_litestar import CancelOnDisconnect, Workers, WorkersDep, WorkersPlugin
-from web_help import connected, serving
+from web_help import come_and_go, connected, serving
 from web_help import get as fetch
 from web_socket import Socket
 from wsproto.events import CloseConnection, TextMessage
@@ -245,18 +245,7 @@ async def test_many_disconnects_leave_nothing(gate: Gate, server: str) -> None:
     app = App(gate)
     count = int(os.environ.get("DISCONNECTS", "200"))
     async with serving(app.asgi, server) as port:
-        limit = anyio.CapacityLimiter(20)
-
-        async def come_and_go(number: int) -> None:
-            async with limit, connected(port) as client:
-                await client.send("GET", ("/busy", "/begun", "/streamed")[number % 3])
-                if number % 3:
-                    await client.event()
-                await client.leave(reset=number % 2 == 0)
-
-        async with anyio.create_task_group() as group:
-            for number in range(count):
-                group.start_soon(come_and_go, number)
+        await come_and_go(port, ("/busy", "/begun", "/streamed"), reset_each=2, count=count)
         await eventually(app.is_free)
         assert (await fetch(port, "/plain")).body == b"5"
         stats = app.workers.stats()

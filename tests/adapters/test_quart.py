@@ -11,8 +11,7 @@ import anyio
 import contract_work as work
 import pytest
 from contract_help import Gate, eventually
-from test_asgi_disconnect import task_count
-from web_help import connected, get, serving
+from web_help import come_and_go, connected, get, serving, task_count
 from web_socket import Socket
 from wsproto.events import CloseConnection, TextMessage
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 FREE_WITHIN = 2.0  # seconds; 0.1 is the aim, and other tests run beside this one
-DISCONNECTS = 200
 
 
 class Unpicklable:
@@ -259,18 +257,7 @@ async def test_many_disconnects_leave_nothing(server: str, gate: Gate) -> None:
     async with serving(app.quart, server) as port:
         await get(port, "/plain")
         tasks = task_count()
-        limit = anyio.CapacityLimiter(20)
-
-        async def come_and_go(number: int) -> None:
-            async with limit, connected(port) as client:
-                await client.send("GET", paths[number % 3])
-                if number % 3:
-                    await client.event()
-                await client.leave(reset=number % 2 == 0)
-
-        async with anyio.create_task_group() as group:
-            for number in range(DISCONNECTS):
-                group.start_soon(come_and_go, number)
+        await come_and_go(port, paths, reset_each=2)
         await eventually(app.is_free)
         assert (await get(port, "/plain")).body == b"5"
         stats = app.workers.stats()

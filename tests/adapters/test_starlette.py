@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
-from web_help import GENERATORS_ARE_DROPPED, connected, get, serving
+from web_help import GENERATORS_ARE_DROPPED, come_and_go, connected, get, serving
 from web_socket import Socket
 from wsproto.events import CloseConnection, TextMessage
 
@@ -241,18 +241,7 @@ async def test_websockets(gate: Gate, server: str) -> None:
 async def test_many_disconnects_leave_nothing(gate: Gate, server: str) -> None:
     shop = Shop(gate, max_workers=2)
     async with serving(wrapped(shop), server) as port:
-        limit = anyio.CapacityLimiter(20)
-
-        async def come_and_go(number: int) -> None:
-            async with limit, connected(port) as client:
-                await client.send("GET", ("/busy", "/streamed")[number % 2])
-                if number % 2:
-                    await client.event()
-                await client.leave(reset=number % 3 == 0)
-
-        async with anyio.create_task_group() as group:
-            for number in range(200):
-                group.start_soon(come_and_go, number)
+        await come_and_go(port, ("/busy", "/streamed"), reset_each=3)
         await eventually(shop.is_free)
         assert (await get(port, "/plain")).body == b"5"
         stats = shop.workers.stats()

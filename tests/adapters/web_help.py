@@ -13,7 +13,7 @@ import h11
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop has no wheel here")
 SERVERS = [
@@ -177,6 +177,37 @@ async def connected(port: int) -> AsyncIterator[Client]:
 async def get(port: int, path: str) -> Response:
     async with connected(port) as client:
         return await client.get(path, connection="close")
+
+
+async def come_and_go(
+    port: int, paths: Sequence[str], *, reset_each: int, count: int = 200
+) -> None:
+    """Clients, twenty at a time, that leave: of the first path while its handler is busy, of the
+    others once the response has begun. One in ``reset_each`` resets its connection.
+    """
+    limit = anyio.CapacityLimiter(20)
+
+    async def one(number: int) -> None:
+        async with limit, connected(port) as client:
+            await client.send("GET", paths[number % len(paths)])
+            if number % len(paths):
+                await client.event()
+            await client.leave(reset=number % reset_each == 0)
+
+    async with anyio.create_task_group() as group:
+        for number in range(count):
+            group.start_soon(one, number)
+
+
+def task_count() -> int:
+    try:
+        import asyncio
+
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        import trio
+
+        return int(trio.lowlevel.current_statistics().tasks_living)
 
 
 async def answer(send: Any, body: bytes = b"", status: int = 200) -> None:

@@ -8,10 +8,18 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 from contract_help import LONG
 
 from loopworkers import WorkerExited
+
+
+def skip_without(backend: str, kind: str) -> None:
+    if backend == "uvloop":
+        pytest.importorskip("uvloop")
+        if kind == "isolate":
+            pytest.skip("uvloop does not load in isolates")
 
 
 def port_of(cluster: Any, number: int = 0) -> int:

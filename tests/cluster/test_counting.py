@@ -7,20 +7,13 @@ from typing import Any
 
 import members
 import pytest
-from clients import Client, answers, connect
+from clients import Client, answers, connect, skip_without
 from contract_help import LONG, eventually
 
 from loopworkers import Cluster
 
 pytestmark = pytest.mark.anyio
 LOCAL = "127.0.0.1:0"
-
-
-def skip_without(backend: str, kind: str) -> None:
-    if backend == "uvloop":
-        pytest.importorskip("uvloop")
-        if kind == "isolate":
-            pytest.skip("uvloop does not load in isolates")
 
 
 async def test_nothing_is_handed_over_where_workers_accept_by_themselves(

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import members
 import pytest
-from clients import Client, Load, ask, connect, spread
+from clients import Client, Load, ask, connect, skip_without, spread
 from contract_help import LONG, eventually
 
 from loopworkers import (
@@ -51,10 +51,7 @@ async def next_of(events: Any, kind: Any) -> Any:
 async def test_an_unresponsive_worker_is_killed_and_replaced(
     kind: Any, backend: Any, capfd: Any, checks_often: None
 ) -> None:
-    if backend == "uvloop":
-        pytest.importorskip("uvloop")
-        if kind == "isolate":
-            pytest.skip("uvloop does not load in isolates")
+    skip_without(backend, kind)
     async with Cluster(
         members.spin_when_told,
         workers=1,

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import members
 import pytest
-from clients import Client
+from clients import Client, skip_without
 from contract_help import LONG
 from serving import APP, Served, get
 
@@ -48,10 +48,7 @@ def trusting(files: list[str]) -> ssl.SSLContext:
 async def test_a_member_serves_tls(
     kind: Any, policy: Any, backend: Any, files: list[str], trusting: ssl.SSLContext, caplog: Any
 ) -> None:
-    if backend == "uvloop":
-        pytest.importorskip("uvloop")
-        if kind == "isolate":
-            pytest.skip("uvloop does not load in isolates")
+    skip_without(backend, kind)
     async with Cluster(
         members.serve_tls,
         *files,
