@@ -47,7 +47,8 @@ class Dealer:
         self._choose = choose
         # Whether a connection may go to another worker than it was dealt to, if that is late.
         self._may_move = may_move
-        self._workers: dict[ClusterWorker, int] = {}  # and what it had taken at the last look
+        # In the order of their turns; and what each had taken at the last look.
+        self._workers: dict[ClusterWorker, int] = {}
         self._accepting = False
         self._undealt: list[tuple[int, int, Any]] = []  # the listener, the descriptor, the peer
         self._watch: Timer | None = None
@@ -128,23 +129,23 @@ class Dealer:
                 self._loop.remove_reader(listener.fileno())
 
     def _accept(self, number: int) -> None:
-        listener, arrived = self._listeners[number], self._arrived[number]
+        unknown_to_typeshed: Any = self._listeners[number]
+        # What `accept` calls, without an object that would live for microseconds.
+        accept, arrived = unknown_to_typeshed._accept, self._arrived[number]
         for _ in range(_BURST):
-            if not self._accepting or not arrived():
-                return
             try:
-                # What `accept` calls, without an object that would live for microseconds.
-                unknown_to_typeshed: Any = listener
-                fd, peer = unknown_to_typeshed._accept()
+                fd, peer = accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                break
             except OSError as error:
                 if error.errno in (EMFILE, ENFILE):
                     _logger.error("cannot accept a connection: %s", error)
                     self._pause()
                     self._loop.call_later(_NO_DESCRIPTOR_PAUSE, self.go_on)
-                return
+                break
             self._deal(number, fd, peer)
+            if not self._accepting or not arrived():
+                break
 
     def _deal(self, number: int, fd: int, peer: Any) -> None:
         worker = self._choose(peer, self._workers)
@@ -154,6 +155,8 @@ class Dealer:
             self._pause()
             for each in self._workers:
                 each._ledger.wanted = True
+        else:
+            self._workers[worker] = self._workers.pop(worker)  # the last in turn
         self._watch_soon()
 
     def _on_told(self, handover: Handover) -> None:
@@ -170,7 +173,7 @@ class Dealer:
     def _look(self) -> None:
         self._watch = None
         self._let_look()
-        for worker in self._workers:
+        for worker in list(self._workers):  # dealing anew changes their order
             taken = worker._ledger.taken
             if worker.untaken:
                 self._watch_soon()

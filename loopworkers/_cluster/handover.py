@@ -11,7 +11,6 @@ from __future__ import annotations
 import marshal
 import os
 import socket
-from array import array
 from errno import EAGAIN, ECONNABORTED, EINVAL, EMFILE, ENFILE, ENOBUFS, ETOOMANYREFS
 from sys import byteorder
 
@@ -59,7 +58,7 @@ class Handover:
         """Whether there was room for it; then this copy of the descriptor is closed."""
         self._ledger.given += 1
         try:
-            self._ours.sendmsg([marshal.dumps(peer)], [(*_RIGHTS, array("i", [fd]))])
+            self._ours.sendmsg([marshal.dumps(peer)], [(*_RIGHTS, fd.to_bytes(4, byteorder))])
         except OSError as error:
             self._ledger.given -= 1
             if error.errno in _FULL:

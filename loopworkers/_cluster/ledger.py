@@ -53,6 +53,17 @@ class Ledger:
         return self._cells[_TAKEN] - self._cells[_CLOSED]  # type: ignore[no-any-return]
 
     @property
+    def load(self) -> int:
+        """Connections that it has, taken or not."""
+        return self._cells[_GIVEN] - self._cells[_CLOSED]  # type: ignore[no-any-return]
+
+    def has_room(self, credit: int, most: int) -> bool:
+        """For one more, with at most ``credit`` untaken and ``most`` in all."""
+        cells = self._cells
+        given = cells[_GIVEN]
+        return bool(given - cells[_TAKEN] < credit and given - cells[_CLOSED] < most)
+
+    @property
     def served(self) -> int:
         return self._cells[_SERVED]  # type: ignore[no-any-return]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
+import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -20,26 +20,24 @@ Choose: TypeAlias = "Callable[[Any, Collection[ClusterWorker]], ClusterWorker | 
 
 POLICIES = ("shared", "round_robin", "least_busy", "reuse_port")
 
-# What a worker may have untaken: a few keep it busy, more would only wait behind each other.
-_CREDIT = 8
-# Where only this worker will do. The kernel has room for some 250.
+# What a worker may have untaken: enough for all that it can accept in one turn of its loop, which
+# costs less than a turn for each. The kernel has room for some 250.
+_CREDIT = 32
+# Where only this worker will do.
 _CREDIT_OF_CHOSEN = 200
 
 
 def chooser(policy: Policy, max_connections: int | None) -> Choose:
-    """None is chosen while nobody has room."""
-    most = float("inf") if max_connections is None else max_connections
-    credit = _CREDIT_OF_CHOSEN if callable(policy) else _CREDIT
+    """None is chosen while nobody has room.
 
-    def has_room(worker: ClusterWorker) -> bool:
-        untaken = worker.untaken
-        return untaken < credit and untaken + worker.connections < most
-
+    What chooses is given the workers in the order of their turns: who got one last is last.
+    """
+    most = sys.maxsize if max_connections is None else max_connections
     if policy == "least_busy":
-        return _LeastBusy(has_room)
+        return _LeastBusy(_CREDIT, most)
     if callable(policy):
-        return _Asked(policy, _RoundRobin(has_room), has_room)
-    return _RoundRobin(has_room)  # or nobody asks: the kernel chooses
+        return _Asked(policy, _RoundRobin(_CREDIT_OF_CHOSEN, most))
+    return _RoundRobin(_CREDIT, most)  # or nobody asks: the kernel chooses
 
 
 def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:
@@ -47,51 +45,38 @@ def _punctual(workers: Collection[ClusterWorker]) -> Collection[ClusterWorker]:
     return [worker for worker in workers if not worker._is_late] or workers
 
 
-class _InTurn(ABC):
-    """The best one by `rank`, lower is better; in turn, by seats, among equals."""
-
-    def __init__(self, has_room: Callable[[ClusterWorker], bool]) -> None:
-        self._has_room = has_room
-        self._last = -1
-
-    @abstractmethod
-    def rank(self, worker: ClusterWorker) -> int: ...
-
-    def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
-        best, best_key = None, None
-        for worker in _punctual(workers):
-            if self._has_room(worker):
-                key = self.rank(worker), worker.seat <= self._last, worker.seat
-                if best_key is None or key < best_key:
-                    best, best_key = worker, key
-        if best is not None:
-            self._last = best.seat
-        return best
-
-
-class _RoundRobin(_InTurn):
+class _RoundRobin:
     """One after the other."""
 
-    def rank(self, worker: ClusterWorker) -> int:
-        return 0
+    def __init__(self, credit: int, most: int) -> None:
+        self.credit = credit
+        self.most = most
+
+    def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
+        for worker in _punctual(workers):
+            if worker._ledger.has_room(self.credit, self.most):
+                return worker
+        return None
 
 
-class _LeastBusy(_InTurn):
-    """The one with the fewest open connections."""
+class _LeastBusy(_RoundRobin):
+    """The one with the fewest open connections; in turn among equals."""
 
-    def rank(self, worker: ClusterWorker) -> int:
-        return worker.untaken + worker.connections
+    def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
+        best, least = None, sys.maxsize
+        for worker in _punctual(workers):
+            ledger = worker._ledger
+            if (load := ledger.load) < least and ledger.has_room(self.credit, self.most):
+                best, least = worker, load
+        return best
 
 
 class _Asked:
     """Whom the user's function names. While that one has no room, its connections wait."""
 
-    def __init__(
-        self, function: PolicyFunction, otherwise: _RoundRobin, has_room: Callable[..., bool]
-    ) -> None:
+    def __init__(self, function: PolicyFunction, otherwise: _RoundRobin) -> None:
         self._function = function
         self._otherwise = otherwise
-        self._has_room = has_room
 
     def __call__(self, peer: Any, workers: Collection[ClusterWorker]) -> ClusterWorker | None:
         if not workers:
@@ -112,4 +97,5 @@ class _Asked:
                 choice = None
         if choice is None:
             return self._otherwise(peer, workers)
-        return choice if self._has_room(choice) else None
+        has_room = choice._ledger.has_room(self._otherwise.credit, self._otherwise.most)
+        return choice if has_room else None
