@@ -32,9 +32,11 @@ class Server:
     Args:
         key: "uvicorn", or one of our policies.
         options: of the command line, the same for both: ``--workers 2``.
+        apart: from the load, in a session of its own. Linux gives each session the same share of
+            the processors (`sched_autogroup`), else each process.
     """
 
-    def __init__(self, key: str, *options: str) -> None:
+    def __init__(self, key: str, *options: str, apart: bool = True) -> None:
         for module in ("uvicorn", "httptools"):
             if importlib.util.find_spec(module) is None:
                 raise OutOfPlayError(f"{module} is not installed")
@@ -50,7 +52,8 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=environment(),
-            start_new_session=True,
+            start_new_session=apart,
+            process_group=None if apart else 0,
         )
 
     def __enter__(self) -> Server:

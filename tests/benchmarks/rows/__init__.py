@@ -30,6 +30,7 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "worker-start": workers.start,
     "worker-memory": workers.memory,
     "serve-rate": serving.throughput,
+    "serve-rate-apart": serving.throughput_apart,
     "serve-isolates": serving.isolates,
     "serve-stuck": serving.stuck,
     "import": start.import_time,

@@ -44,11 +44,19 @@ def _compete(keys: list[str], rounds: int, play: Callable[[str], dict[str, Any]]
 
 
 def throughput(harness: Harness) -> Section:
+    return _throughput(harness, "serve-rate", apart=False)
+
+
+def throughput_apart(harness: Harness) -> Section:
+    return _throughput(harness, "serve-rate-apart", apart=True)
+
+
+def _throughput(harness: Harness, name: str, *, apart: bool) -> Section:
     """With a connection for each request, which is where accepting and dealing show."""
     seconds, keys = harness.pick(3, 1), list(LABELS)
 
     def play(key: str) -> dict[str, Any]:
-        with Server(key, *_TWO) as server:
+        with Server(key, *_TWO, apart=apart) as server:
             return rate(server.port, "/", seconds, keep_alive=False)
 
     outcome = _compete(keys, harness.pick(5, 1), play)
@@ -61,11 +69,18 @@ def throughput(harness: Harness) -> Section:
             line.checks = [judge(value, times(value, "uvicorn"), must, None, "x", more=True)]
         lines.append(line)
     remark = (
-        f"wrk with {CONNECTIONS} clients on the machine that serves; httptools and asyncio's loop "
-        "for all. The policies but `shared` accept in the primary and hand each connection over."
+        f"wrk with {CONNECTIONS} clients, as a process among those that serve; "
+        if not apart
+        else f"wrk with {CONNECTIONS} clients, which Linux gives as much as all that serve; "
+    )
+    remark += (
+        "httptools and asyncio's loop for all. The policies but `shared` accept in the primary and "
+        "hand each connection over."
     )
     title = f"Requests a second by {WORKERS} process workers, a connection for each"
-    return Section("serve-rate", title, lines, [remark])
+    if apart:
+        title += ", load from another session"
+    return Section(name, title, lines, [remark])
 
 
 def isolates(harness: Harness) -> Section:
