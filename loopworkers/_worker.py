@@ -179,14 +179,14 @@ class Worker(Listener):
         self._clock = SharedBuffer(idle.SIZE)
         self._port, self._theirs = channel()
         self._post, self._their_post = channel()
-        call = self._first_call(self._theirs, settings)
         self._write_ends: list[int] = []
-        for stream in self._piped:
-            output, write_end = open_pipe()
-            setattr(self, stream, output)
-            self._identity.streams[stream] = write_end
-            self._write_ends.append(write_end)
         try:
+            call = self._first_call(self._theirs, settings)
+            for stream in self._piped:
+                output, write_end = open_pipe()
+                setattr(self, stream, output)
+                self._identity.streams[stream] = write_end
+                self._write_ends.append(write_end)
             self._host = self._type(self._loop, self.id, settings, self)
             try:
                 self._host.start()
@@ -195,6 +195,8 @@ class Worker(Listener):
                 raise
         except BaseException:
             self._close_write_ends()
+            for each in (self._port, self._theirs, self._post, self._their_post, self._clock):
+                each.close()
             raise
         self._state = "running"
         register(self._loop, self)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..errors import ClusterFailed, WorkerDied
+from .._wire.values import find_culprit
+from ..errors import ClusterFailed, NotTransferable, WorkerDied
 
 if TYPE_CHECKING:
     from .worker import ClusterWorker
@@ -28,8 +29,15 @@ def log_end(worker: ClusterWorker) -> None:
 def failure_of(worker: ClusterWorker) -> ClusterFailed:
     """What is raised for a worker that has never served."""
     error, code = worker._error, worker.exitcode
-    what = f"raised {error!r}" if error is not None else f"ended with code {code}"
-    failure = ClusterFailed(f"a worker of the cluster {what} before it called member.ready()")
+    if isinstance(error, NotTransferable) and not worker._runs:
+        # It names the culprit by where it is in what the cluster itself sends.
+        culprit = find_culprit(worker._asked_for, "(target, *args)")
+        what = f"could not be started: {culprit} cannot be sent: {error.__cause__!r}"
+    elif error is not None:
+        what = f"raised {error!r} before it called member.ready()"
+    else:
+        what = f"ended with code {code} before it called member.ready()"
+    failure = ClusterFailed(f"a worker of the cluster {what}")
     failure.__cause__ = error
     return failure
 

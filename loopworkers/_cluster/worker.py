@@ -52,6 +52,7 @@ class ClusterWorker:
         self.voluntary = False
         self._is_late = False
         self._is_recycled = False
+        self._asked_for = (target, *args)
         self._killed_for: KillReason | None = None
         self._luck = random()  # see `Recycle.jitter`
         self._ledger = Ledger()

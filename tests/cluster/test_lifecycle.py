@@ -7,6 +7,7 @@ import gc
 import re
 import socket
 import sys
+import threading
 import weakref
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,13 @@ async def test_leaving_the_block_raises_what_nobody_was_told(kind: Any) -> None:
             async for event in cluster.events():
                 if isinstance(event, WorkerExited):
                     break
+
+
+async def test_an_argument_that_cannot_be_sent_is_named_as_it_was_given(kind: Any) -> None:
+    args = 1, {"lock": threading.Lock()}
+    with pytest.raises(ClusterFailed, match=r"\(target, \*args\)\[2\]\['lock'\].*cannot be sent"):
+        async with Cluster(members.serve, *args, workers=1, kind=kind) as cluster:
+            await cluster.wait()
 
 
 async def test_a_worker_that_returns_before_it_is_ready_stops_the_cluster(kind: Any) -> None:
