@@ -63,7 +63,8 @@ class AsyncioLoop(Loop):
         return task
 
     def new_future(self, call: Any) -> AsyncioWorkerFuture:
-        future = AsyncioWorkerFuture(loop=self._loop)
+        waits = call.options.on_cancel == "wait"
+        future = (AwaitedToTheEnd if waits else AsyncioWorkerFuture)(loop=self._loop)
         future._call = call
         return future
 
@@ -203,6 +204,16 @@ class AsyncioWorkerFuture(asyncio.Future[Any]):
         self.progress = progress
         for callback in self._progress_callbacks:
             callback(progress)
+
+
+class AwaitedToTheEnd(AsyncioWorkerFuture):
+    """Of a call with ``on_cancel="wait"``."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        # anyio cancels a task anew at every turn of the loop until it leaves the scope, for as long
+        # as this takes: a processor's whole time. A task in a shielded scope it leaves alone.
+        with anyio.CancelScope(shield=True):
+            return (yield from super().__await__())
 
 
 WorkerFuture.register(AsyncioWorkerFuture)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import anyio
 import contract_work as work
 import pytest
 from contract_help import LONG, Gate, on_both_asyncios
@@ -151,3 +153,39 @@ async def test_a_failure_that_nobody_asks_for_is_reported_by_asyncio(kind: str) 
 
         gc.collect()
         assert "never retrieved" in str(reported[0]["message"])
+
+
+async def test_a_scope_does_not_keep_the_loop_busy_while_a_call_is_waited_for(
+    kind: str, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        pytest.skip("what uvloop is asked for cannot be counted")
+    call_soon, asked = loop.call_soon, []
+
+    def count(callback: Any, *args: Any, context: Any = None) -> Any:
+        asked.append(getattr(callback, "__qualname__", ""))
+        return call_soon(callback, *args, context=context)
+
+    async def look() -> None:
+        asked.clear()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        again.append(sum("_deliver_cancellation" in name for name in asked))
+        gate.open()
+
+    again: list[int] = []
+    async with WorkerPool(kind, max_workers=1, on_cancel="wait") as pool:
+        future = pool.run(work.hold, str(gate))
+        await gate.begun()
+        with anyio.CancelScope() as scope, monkeypatch.context() as patch:
+            patch.setattr(loop, "call_soon", count, raising=False)
+            looking = asyncio.create_task(look())
+            scope.cancel()
+            await future
+            await asyncio.sleep(0)
+        await looking
+        assert scope.cancelled_caught
+        assert future.done()
+        assert not future.cancelled()
+        assert again[0] <= 2
