@@ -13,6 +13,7 @@ first call, and need none of them. Layers, each of which imports only from those
     _child              the worker's side
     _workers            one worker as the loop sees it: channel, process, isolate, thread
     _call, _settle, _dispatch, _pool, ...    calls, their placing and their ends
+    _engine, engines    calls that run elsewhere
     _cluster            listening sockets shared among workers
     _serve, _cli        the command line
 """
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ._cluster.options import Recycle as Recycle
     from ._cluster.options import Restart as Restart
     from ._cluster.worker import ClusterWorker as ClusterWorker
+    from ._engine.executor import ExecutorEngine as ExecutorEngine
     from ._executor import WorkerExecutor as WorkerExecutor
     from ._figures import Utilization as Utilization
     from ._loop.future import Progress as Progress
@@ -61,8 +63,11 @@ if TYPE_CHECKING:
     from ._stats import PoolStats as PoolStats
     from ._worker import Worker as Worker
     from ._workers.identity import PIPE as PIPE
+    from .errors import CallStopped as CallStopped
     from .errors import CallTimeout as CallTimeout
     from .errors import ClusterFailed as ClusterFailed
+    from .errors import EngineFailed as EngineFailed
+    from .errors import EngineUnsupported as EngineUnsupported
     from .errors import HandlerFailed as HandlerFailed
     from .errors import IsolateUnsupported as IsolateUnsupported
     from .errors import LoopworkersError as LoopworkersError
@@ -84,13 +89,17 @@ _MODULES = {
     "BlockingPort": "_ports.port",
     "Broadcast": "_broadcast",
     "CallEnd": "_stats",
+    "CallStopped": "errors",
     "CallTimeout": "errors",
     "Cluster": "_cluster.cluster",
     "ClusterEvent": "_cluster.events",
     "ClusterFailed": "errors",
     "ClusterStopped": "_cluster.events",
     "ClusterWorker": "_cluster.worker",
+    "EngineFailed": "errors",
+    "EngineUnsupported": "errors",
     "EventStream": "_cluster.events",
+    "ExecutorEngine": "_engine.executor",
     "HandlerFailed": "errors",
     "IsolateUnsupported": "errors",
     "LoopDelay": "_loop_delay",

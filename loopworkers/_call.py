@@ -14,6 +14,9 @@ from ._wire.values import Encoded, by_value, dumps, encode, find_culprit, is_pla
 from .errors import NotTransferable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ._wire.definitions import Definition
     from ._workers.base import Worker
 
 OnCancel = Literal["kill", "wait", "abandon"]
@@ -27,18 +30,19 @@ class CallOptions:
 
     timeout: float | None = None
     retries: int = 0
-    on_cancel: OnCancel = "kill"
+    on_cancel: OnCancel | None = None  # as "kill", as far as what runs the call can
     chunksize: int | None = None
     in_flight: int | None = None
     ordered: bool = True
     progress: bool = False
+    resources: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout}")
         if self.retries < 0:
             raise ValueError(f"retries must be 0 or more, not {self.retries}")
-        if self.on_cancel not in ("kill", "wait", "abandon"):
+        if self.on_cancel not in (None, "kill", "wait", "abandon"):
             raise ValueError(
                 f'on_cancel must be "kill", "wait" or "abandon", not {self.on_cancel!r}'
             )
@@ -46,6 +50,11 @@ class CallOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
+
+    @property
+    def stops(self) -> bool:
+        """Whether cancelling the call stops its body, or is meant to."""
+        return self.on_cancel in (None, "kill")
 
     def but(self, **overrides: Any) -> CallOptions:
         return replace(self, **overrides) if overrides else self
@@ -63,6 +72,7 @@ class Call:
     sent_at = 0.0
     timer: Any = None
     timed_out = False
+    progress = b""  # what an engine told last
 
     def __init__(self, pool: Any, id: int, function: Any, body: Any, options: CallOptions) -> None:
         self.pool = pool
@@ -73,6 +83,10 @@ class Call:
         self.options = options
         self.retries = options.retries
         self.surroundings: Any = None  # see `_workers/settings.py`
+
+    def check_progress(self) -> None:
+        """Raise EngineUnsupported where nothing will be reported."""
+        self.pool._backing.check_progress()
 
     def cancel(self) -> bool:
         """Asked by the future: may it be cancelled now?"""
@@ -112,8 +126,16 @@ def name_of(function: Any) -> str:
     return f"{module}.{name}" if module else str(name)
 
 
-def encode_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Encoded:
-    """The call as bytes; raises NotTransferable, naming the argument, if that cannot be."""
+def encode_call(
+    function: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    definer: Callable[[Any], Definition] = by_value,
+) -> Encoded:
+    """The call as bytes; raises NotTransferable, naming the argument, if that cannot be.
+
+    With `in_place` as ``definer`` they are for a worker that shares nothing with this program.
+    """
     if type(function) is functools.partial and not any(a is _PLACEHOLDER for a in function.args):
         # Its parts travel better than the whole: the function by reference or as a definition.
         args = function.args + args
@@ -124,7 +146,9 @@ def encode_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         if type(target) is str and not kwargs and all(map(is_plain, args)):
             # What nearly every short call is: no pickler of our own is needed.
             return Encoded([dumps((target, args, kwargs, capture()), 5)], 0, ())
-        encoded = encode((target, args, kwargs, capture()), by_value)
+        encoded = encode((target, args, kwargs, capture()), definer)
+        if encoded.handles is not None and definer is not by_value:
+            raise TypeError("ports, sockets and shared memory cannot leave this machine")
     except Exception as error:
         raise _explain(function, args, kwargs, error) from error
     if encoded.handles is not None:

@@ -13,6 +13,7 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ._backing import Figures, Runner
 from ._settle import MOST_AHEAD
 from ._wire.frames import RETIRE, Frame
 from ._workers.base import Exit, Listener, Worker
@@ -36,7 +37,7 @@ _MEMORY_IDLE = 5.0  # seconds after which an idle worker's transport memory is g
 _logger = logging.getLogger("loopworkers")
 
 
-class Dispatcher(Listener):
+class Dispatcher(Runner, Listener):
     """The callback side of a pool; everything runs on the loop's thread, nothing waits."""
 
     def __init__(
@@ -56,8 +57,6 @@ class Dispatcher(Listener):
         self.counters = settler.counters
         self.workers: dict[int, Worker] = {}
         self.ending = False  # no worker is started any more
-        self.on_worker_gone: Any = None
-        self.change: Any = None  # what those who close the pool wait for
         self._type = worker_type
         self._settings = settings
         self._max_workers = max_workers
@@ -78,6 +77,7 @@ class Dispatcher(Listener):
 
     def place(self, call: Call) -> None:
         """Give a new call to a worker, or queue it."""
+        call.surroundings = self._settings.surroundings()
         if not self._queue:
             worker = (
                 (self._take_idle() if self._idle else None)
@@ -209,8 +209,8 @@ class Dispatcher(Listener):
         """Take the call out of the queue or back from its worker.
 
         Returns the worker if it has begun the call. It is on hold then: it is sent nothing, so
-        that stopping it stops this call or, if that has just ended, nothing. `stop` or `release`
-        must follow. A call that turns out to be answered already is settled by this.
+        that stopping it stops this call or, if that has just ended, nothing. `give_up` must
+        follow. A call that turns out to be answered already is settled by this.
         """
         worker = call.worker
         if worker is None:
@@ -240,9 +240,15 @@ class Dispatcher(Listener):
         if worker not in self._idle:
             self._feed(worker)
 
-    def stop_worker(self, worker: Worker) -> None:
-        self.counters.killed += 1
-        worker.stop()
+    def give_up(self, call: Call, running_on: Worker, *, stop: bool) -> None:
+        if stop and running_on.runs(call):
+            self.counters.killed += 1
+            running_on.stop()
+            return
+        if call.is_stream:
+            # Nobody takes its items any more: it would wait for that for ever.
+            running_on.close_stream(call)
+        self.release(running_on)
 
     # --- workers ---------------------------------------------------------------------------
 
@@ -399,6 +405,12 @@ class Dispatcher(Listener):
             if not worker.leaving:
                 worker.leave()
 
+    def is_busy(self) -> bool:
+        return any(worker.calls for worker in self.workers.values())
+
+    def is_gone(self) -> bool:
+        return not self.workers
+
     def stop_all(self) -> None:
         for worker in list(self.workers.values()):
             worker.stop()
@@ -412,6 +424,7 @@ class Dispatcher(Listener):
         self.workers.clear()
         self._idle.clear()
         self._queue.clear()
+        self._type.release(self._settings)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -423,15 +436,14 @@ class Dispatcher(Listener):
 
     # --- figures -----------------------------------------------------------------------------
 
-    def waiting(self) -> int:
+    def figures(self) -> Figures:
         unsettled = self.settler.unsettled
-        return sum(call.id in unsettled for call in self._queue)
-
-    def ready(self) -> int:
-        return sum(worker.ready and not worker.leaving for worker in self.workers.values())
-
-    def idle(self) -> int:
-        return len(self._idle)
+        return Figures(
+            workers=len(self.workers),
+            ready=sum(worker.ready and not worker.leaving for worker in self.workers.values()),
+            idle=len(self._idle),
+            waiting=sum(call.id in unsettled for call in self._queue),
+        )
 
 
 def _has_lost_handles(call: Call) -> bool:

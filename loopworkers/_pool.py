@@ -9,28 +9,26 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from weakref import ref
 
-from ._call import Call, CallOptions, OnCancel, direct_call, encode_call, name_of
-from ._dispatch import Dispatcher
-from ._limits import default_workers, kind_here
+from ._backing import Backing, Runner, WorkerOptions
+from ._call import Call, CallOptions, OnCancel, name_of
 from ._loop import Loop, current
 from ._registry import enter, leave, register, unregister
 from ._settle import Settler
 from ._stats import PoolStats
 from ._view import PoolView
-from ._workers.kinds import worker_type
-from ._workers.settings import Settings
 from .errors import PoolClosed, PoolFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from ._engine.engine import Engine
     from ._stats import CallEnd
-    from ._workers.base import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Kind = Literal["process", "isolate", "thread"]
+EngineName = Literal["dask"]  # those whose packages are part of this project
 
 _ids = count(1)
 
@@ -41,8 +39,11 @@ class WorkerPool(PoolView):
     Args:
         kind: "process" (robust, can always be stopped, every package works), "isolate" (a
             subinterpreter with its own GIL, Python 3.14+: lighter, for pure Python and the
-            standard library) or "thread" (for code that releases the GIL).
-        max_workers: default: the processors this program may use.
+            standard library), "thread" (for code that releases the GIL), an
+            `loopworkers.engines.Engine`, or the name of one whose package is installed
+            ("dask"). An option that an engine cannot honour raises EngineUnsupported.
+        max_workers: default: the processors this program may use. Of an engine, how many calls
+            it may have at a time; default: all of them, since it has a queue of its own.
         min_workers: how many are kept even when idle, and started at once.
         idle_timeout: seconds after which an idle worker beyond that is let go.
         max_pending: how many calls may wait beyond those that run; then `PoolFull`.
@@ -53,7 +54,8 @@ class WorkerPool(PoolView):
             dropped, a running one stopped (a process is terminated, then killed; an isolate
             stopped in two stages; a thread abandoned). "wait": the caller waits for the end.
             "abandon": the caller goes on; a call that has begun runs to its end and keeps its
-            worker, one that waits is dropped.
+            worker, one that waits is dropped. None, the default, is "kill" where that can be;
+            an engine that kills nothing asks the body to stop, if it can, and else abandons it.
         max_tasks_per_worker: calls after which a worker is replaced.
         max_worker_memory: resident bytes after which a worker process is replaced.
         initializer, initargs: called in each worker before its first call. If it fails, the
@@ -71,7 +73,7 @@ class WorkerPool(PoolView):
 
     def __init__(
         self,
-        kind: Kind = "process",
+        kind: Kind | EngineName | Engine = "process",
         *,
         max_workers: int | None = None,
         min_workers: int = 0,
@@ -79,7 +81,7 @@ class WorkerPool(PoolView):
         max_pending: int | None = None,
         timeout: float | None = None,
         retries: int = 0,
-        on_cancel: OnCancel = "kill",
+        on_cancel: OnCancel | None = None,
         max_tasks_per_worker: int | None = None,
         max_worker_memory: int | None = None,
         initializer: Callable[..., object] | None = None,
@@ -89,49 +91,42 @@ class WorkerPool(PoolView):
     ) -> None:
         self._options = CallOptions(timeout=timeout, retries=retries, on_cancel=on_cancel)
         self._pool = self
-        self._type = worker_type(kind_here(kind))
-        self.kind = self._type.kind
-        self.name = name or f"{kind} pool {next(_ids)}"
-        self.max_workers = default_workers() if max_workers is None else max_workers
-        _require_positive("max_workers", self.max_workers)
-        _require_positive("max_tasks_per_worker", max_tasks_per_worker)
-        _require_positive("max_worker_memory", max_worker_memory)
-        if not 0 <= min_workers <= self.max_workers:
-            raise ValueError(
-                f"min_workers must be from 0 to max_workers ({self.max_workers}), not {min_workers}"
-            )
-        if not idle_timeout >= 0:
-            raise ValueError(f"idle_timeout must be 0 or more seconds, not {idle_timeout}")
+        self._backing = _backing_of(
+            kind,
+            WorkerOptions(
+                max_workers=max_workers,
+                min_workers=min_workers,
+                idle_timeout=idle_timeout,
+                max_tasks_per_worker=max_tasks_per_worker,
+                max_worker_memory=max_worker_memory,
+                initializer=initializer,
+                initargs=initargs,
+                preload=preload,
+            ),
+        )
+        self._backing.check(self._options)
+        self._encode = self._backing.encode
+        self.kind = self._backing.kind
+        self.name = name or f"{kind if isinstance(kind, str) else self.kind} pool {next(_ids)}"
         if max_pending is not None and max_pending < 0:
             raise ValueError(f"max_pending must be 0 or more, not {max_pending}")
-        if max_worker_memory is not None and self.kind != "process":
-            raise ValueError(
-                "max_worker_memory needs kind='process': isolates and threads have no memory "
-                "of their own that could be measured"
-            )
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, not {initializer!r}")
-        self._most_unsettled = None if max_pending is None else self.max_workers + max_pending
-        self._settings = Settings(
-            kind=self.kind,
-            initializer=initializer,
-            initargs=tuple(initargs),
-            preload=(preload,) if isinstance(preload, str) else tuple(preload),
-            memory_limit=max_worker_memory,
-        )
-        self._limits: dict[str, Any] = {
-            "max_workers": self.max_workers,
-            "min_workers": min_workers,
-            "idle_timeout": idle_timeout,
-            "max_tasks": max_tasks_per_worker,
-        }
+        self._max_pending = max_pending
         self._state: Literal["new", "open", "closing", "closed"] = "new"
         self._settler = Settler()
         self._call_ids = count(1)
         self._pid = os.getpid()
         self._token: Any = None
         self._loop: Loop
-        self._dispatcher: Dispatcher
+        self._runner: Runner
+
+    @property
+    def max_workers(self) -> int:
+        """How many calls can run at a time; of an engine, as far as it is known yet."""
+        return self._backing.max_workers
+
+    @property
+    def _most_unsettled(self) -> int | None:
+        return None if self._max_pending is None else self.max_workers + self._max_pending
 
     def __repr__(self) -> str:
         return f"<WorkerPool {self.name!r} {self._state}, at most {self.max_workers} workers>"
@@ -140,6 +135,11 @@ class WorkerPool(PoolView):
 
     async def __aenter__(self) -> WorkerPool:
         self._open()
+        try:
+            await self._runner.opened()
+        except BaseException:
+            await self.aclose(grace=0)
+            raise
         self._token = enter(self)
         return self
 
@@ -147,14 +147,9 @@ class WorkerPool(PoolView):
         if self._state != "new":
             raise PoolClosed(f"{self!r} cannot be opened a second time; make a new one")
         self._loop = current()
-        self._settings.check()
-        self._type.prepare(self._settings)
-        self._dispatcher = Dispatcher(
-            self._loop, self._type, self._settings, self._settler, **self._limits
-        )
+        self._runner = self._backing.open(self._loop, self._settler)
         self._state = "open"
         register(self._loop, self)
-        self._dispatcher.keep_minimum()
 
     async def __aexit__(
         self,
@@ -185,7 +180,7 @@ class WorkerPool(PoolView):
         self._check_loop()
         self._state = "closing"
         try:
-            await close(self._settler, self._dispatcher, self.kill_all, grace)
+            await close(self._settler, self._runner, self.kill_all, grace)
         finally:
             self._abort()
 
@@ -197,7 +192,7 @@ class WorkerPool(PoolView):
         if self._state not in ("open", "closing"):
             return
         for call in list(self._settler.unsettled.values()):
-            running_on = self._dispatcher.withdraw(call)
+            running_on = self._runner.withdraw(call)
             if call.id not in self._settler.unsettled:
                 continue  # its answer had come already
             future = call.future
@@ -215,8 +210,7 @@ class WorkerPool(PoolView):
         self._state = "closed"
         unregister(self._loop, self)
         if self._is_this_process():
-            self._dispatcher.kill_now()
-            self._type.release(self._settings)
+            self._runner.kill_now()
 
     # --- calls ---------------------------------------------------------------------------------
 
@@ -232,16 +226,17 @@ class WorkerPool(PoolView):
             self._refuse()
         self._check_loop()
         settler = self._settler
-        if self._most_unsettled is not None and len(settler.unsettled) >= self._most_unsettled:
-            raise PoolFull(
-                f"{self.name} has {len(settler.unsettled)} calls for {self.max_workers} workers, "
-                f"max_pending allows no more; {name_of(fn)} was not sent: try again later"
-            )
+        if self._max_pending is not None:
+            # A body that goes on though its call has ended has the place of a call.
+            taken = len(settler.unsettled) + self._runner.lingering
+            if taken >= self.max_workers + self._max_pending:
+                raise PoolFull(
+                    f"{self.name} has {taken} calls for {self.max_workers} workers, max_pending "
+                    f"allows no more; {name_of(fn)} was not sent: try again later"
+                )
         if not callable(fn):
             raise TypeError(f"the first argument must be callable, not {fn!r}")
-        encode = direct_call if self.kind == "thread" else encode_call
-        call = Call(self, next(self._call_ids), fn, encode(fn, args, kwargs), options)
-        call.surroundings = self._settings.surroundings()
+        call = Call(self, next(self._call_ids), fn, self._encode(fn, args, kwargs), options)
         if settler.observers:
             call.made_at = perf_counter()
         future = None
@@ -257,7 +252,7 @@ class WorkerPool(PoolView):
             call.timer = self._loop.call_later(options.timeout, partial(self._time_out, call))
         if options.retries:
             call.freeze()
-        self._dispatcher.place(call)
+        self._runner.place(call)
         return future
 
     def _check_loop(self) -> None:
@@ -286,42 +281,34 @@ class WorkerPool(PoolView):
             return True  # kill_all() and this pool's end have dealt with it
         if call.options.on_cancel == "wait":
             return False
-        running_on = self._dispatcher.withdraw(call)
+        running_on = self._runner.withdraw(call)
         if call.id not in self._settler.unsettled:
             return False  # its answer had come already
         self._settler.cancelled(call)
         self._stop(call, running_on)
         return True
 
-    def _stop(self, call: Call, running_on: Worker | None, force: bool = False) -> None:
+    def _stop(self, call: Call, running_on: Any, force: bool = False) -> None:
         # Only after the call is settled: the end of its worker must find nobody to tell.
-        if running_on is None:
-            return
-        if (force or call.options.on_cancel == "kill") and running_on.runs(call):
-            self._dispatcher.stop_worker(running_on)
-            return
-        if call.is_stream:
-            # Nobody takes its items any more: it would wait for that for ever.
-            running_on.close_stream(call)
-        self._dispatcher.release(running_on)
+        if running_on is not None:
+            self._runner.give_up(call, running_on, stop=force or call.options.stops)
 
     def _close_stream(self, call: Call, grace: float) -> None:
         """End a stream whose consumer has left: by request, and if that is not heard by force."""
         if call.id not in self._settler.unsettled:
             return
-        worker = self._dispatcher.withdraw(call)
-        if worker is None:
+        running_on = self._runner.withdraw(call)
+        if running_on is None:
             self._settler.cancelled(call)
             return
-        worker.close_stream(call)
-        self._dispatcher.release(worker)
-        if call.options.on_cancel == "kill":
+        self._runner.give_up(call, running_on, stop=False)
+        if call.options.stops:
             if call.timer is not None:
                 call.timer.cancel()
             call.timer = self._loop.call_later(grace, partial(self._end_stream, call))
 
     def _end_stream(self, call: Call) -> None:
-        running_on = self._dispatcher.withdraw(call)
+        running_on = self._runner.withdraw(call)
         self._settler.cancelled(call)
         self._stop(call, running_on)
 
@@ -330,7 +317,7 @@ class WorkerPool(PoolView):
         if call.options.on_cancel == "wait":
             call.timed_out = True
             return
-        running_on = self._dispatcher.withdraw(call)
+        running_on = self._runner.withdraw(call)
         self._settler.time_out(call)
         self._stop(call, running_on)
 
@@ -342,14 +329,14 @@ class WorkerPool(PoolView):
         grown = {name: getattr(counters, name) for name in counters.__dataclass_fields__}
         if self._state in ("new", "closed"):
             return PoolStats(self.kind, 0, 0, 0, 0, 0, **grown)
-        waiting = self._dispatcher.waiting()
+        now = self._runner.figures()
         return PoolStats(
             kind=self.kind,
-            workers=len(self._dispatcher.workers),
-            ready=self._dispatcher.ready(),
-            idle=self._dispatcher.idle(),
-            running=len(self._settler.unsettled) - waiting,
-            waiting=waiting,
+            workers=now.workers,
+            ready=now.ready,
+            idle=now.idle,
+            running=len(self._settler.unsettled) - now.waiting,
+            waiting=now.waiting,
             **grown,
         )
 
@@ -361,6 +348,12 @@ class WorkerPool(PoolView):
         self._settler.observers += (observer,)
 
 
-def _require_positive(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise ValueError(f"{name} must be 1 or more, not {value}")
+def _backing_of(kind: Any, options: WorkerOptions) -> Backing:
+    if kind in ("process", "isolate", "thread"):
+        from ._local import LocalBacking
+
+        return LocalBacking(kind, options)
+    from ._engine.backing import EngineBacking
+    from ._engine.named import engine_of
+
+    return EngineBacking(engine_of(kind), options)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import _registry
 from ._loop import current
-from ._pool import Kind, WorkerPool
+from ._pool import EngineName, Kind, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,12 +33,12 @@ def run_in_worker(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Worke
     return current_pool().run(fn, *args, **kwargs)
 
 
-def current_pool(kind: Kind | None = None) -> WorkerPool:
+def current_pool(kind: Kind | EngineName | None = None) -> WorkerPool:
     """The innermost open pool, else this loop's default pool of that kind.
 
     Args:
-        kind: "process", "isolate" or "thread"; None takes any open pool, and processes if
-            there is none.
+        kind: "process", "isolate", "thread" or the name of an engine; None takes any open
+            pool, and processes if there is none.
 
     Raises RuntimeError where no event loop runs.
     """

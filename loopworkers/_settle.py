@@ -12,9 +12,18 @@ from .errors import CallTimeout, NotTransferable, WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from ._call import Call
-    from ._workers.base import Exit, Worker
+    from ._workers.base import Exit
+
+    class Answerer(Protocol):
+        """What can read the answers that come from it: a worker, or an engine's runner."""
+
+        def value(self, frame: Frame, body: Any) -> Any: ...
+
+        def failure(self, body: Any) -> Exception: ...
+
 
 # A worker is sent ahead about this much work, in seconds: long enough for the loop to answer
 # in, short enough to cost little when it has to be taken back.
@@ -44,7 +53,7 @@ class Settler:
         self.on_room: set[Callable[[], None]] = set()  # called once, at the end of any call
         self.observers: tuple[Callable[[CallEnd], object], ...] = ()
 
-    def answer(self, worker: Worker, call: Call, frame: Frame, body: Any) -> None:
+    def answer(self, worker: Answerer, call: Call, frame: Frame, body: Any) -> None:
         if not self._take(call):
             self._changed()  # the body of an abandoned call has ended
             return
@@ -64,6 +73,11 @@ class Settler:
             self._end(call, value, None)
         else:
             self._count_failure(call, worker.failure(body), frame.extra)
+
+    def room_was_made(self) -> None:
+        """The body of a call that had ended has ended as well."""
+        self._changed()
+        self._call_for_room()
 
     def fail(self, call: Call, error: Exception) -> None:
         if self._take(call):
@@ -115,10 +129,13 @@ class Settler:
         if not self.unsettled:
             self._changed()
         if self.on_room:
-            waiting, self.on_room = self.on_room, set()
-            for callback in waiting:
-                callback()
+            self._call_for_room()
         return True
+
+    def _call_for_room(self) -> None:
+        waiting, self.on_room = self.on_room, set()
+        for callback in waiting:
+            callback()
 
     def _changed(self) -> None:
         if self.on_empty is not None:

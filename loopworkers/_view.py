@@ -117,10 +117,12 @@ class PoolView:
         The generator is at most 16 values ahead of the consumer, then it waits. Leaving the
         ``async for`` closes it; if it does not end within half a second its worker is stopped
         (unless ``on_cancel`` says otherwise). Raises as `run` does, what the generator raises
-        from the iteration. The worker serves no other call meanwhile.
+        from the iteration. The worker serves no other call meanwhile. An engine runs no
+        generators: EngineUnsupported.
         """
         from ._stream import Stream
 
+        self._pool._backing.check_streams()
         stream: Stream[Any] = Stream(self._pool)
         self._pool._submit(genfn, args, kwargs, self._options, stream)
         return stream
@@ -130,7 +132,8 @@ class PoolView:
 
         Args:
             overrides: ``timeout``, ``retries``, ``on_cancel``, and for `map` ``chunksize``,
-                ``in_flight``, ``ordered``, ``progress``.
+                ``in_flight``, ``ordered``, ``progress``; ``resources``, a mapping of names to
+                amounts, for engines that know of resources.
         """
         view = PoolView()
         view._pool = self._pool
@@ -141,4 +144,5 @@ class PoolView:
             raise TypeError(
                 f"unknown call options in {sorted(overrides)}; known are {known}"
             ) from None
+        self._pool._backing.check(view._options)
         return view

@@ -8,6 +8,9 @@
     ├── PoolClosed            the pool was closed, or belongs to another loop or process
     ├── PortClosed            the other end of a port is gone
     ├── ClusterFailed         a worker of a cluster could not be started
+    ├── EngineFailed          an engine could not be reached, or does not fit this program
+    ├── EngineUnsupported     (also ValueError) an option that the engine cannot honour
+    ├── CallStopped           raised in a body whose caller has given it up, by report_progress
     ├── RequestError          a request got no answer
     │   ├── UnknownWorker     there is no worker with that id
     │   ├── RequestToSelf     a worker asked itself
@@ -25,8 +28,11 @@ worker's traceback at the end of its chain of causes (see `RemoteTraceback`).
 from __future__ import annotations
 
 __all__ = [
+    "CallStopped",
     "CallTimeout",
     "ClusterFailed",
+    "EngineFailed",
+    "EngineUnsupported",
     "HandlerFailed",
     "IsolateUnsupported",
     "LoopworkersError",
@@ -143,6 +149,20 @@ class PortClosed(LoopworkersError):
 
 class ClusterFailed(LoopworkersError):
     """A worker of a `Cluster` could not be started; ``__cause__`` is what it raised, if it did."""
+
+
+class EngineFailed(LoopworkersError):
+    """An engine could not be reached, or what is installed there does not fit this program."""
+
+
+class EngineUnsupported(LoopworkersError, ValueError):
+    """An option, or a kind of call, that the engine of the pool cannot honour; nothing was run."""
+
+
+class CallStopped(LoopworkersError):
+    """Raised by `report_progress` in a body that an engine cannot end, once its call is cancelled
+    or has timed out. Let it pass: nobody waits for a result.
+    """
 
 
 class RequestError(LoopworkersError):

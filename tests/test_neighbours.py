@@ -198,6 +198,6 @@ async def test_cancelled_waiting_calls_are_not_kept(tmp_path: Path) -> None:
         for _ in range(1000):
             pool.run(abs, -1).cancel()
         assert pool.stats().waiting == 0
-        assert len(pool._dispatcher._queue) < 200
+        assert len(pool._runner._queue) < 200
         (tmp_path / "end").touch()
         assert await running == "held"

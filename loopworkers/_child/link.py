@@ -172,15 +172,9 @@ class Link:
         return unpack_files(ancillary)
 
     def _import(self, name: str) -> Callable[..., Any]:
-        module, _, path = name.partition(":")
-        import sys
-
-        __import__(module)
-        target: Any = sys.modules[module]
-        for part in path.split("."):
-            target = getattr(target, part)
+        target = import_target(name)
         self._functions[name] = target
-        return target  # type: ignore[no-any-return]
+        return target
 
     # --- out --------------------------------------------------------------------------
 
@@ -244,3 +238,15 @@ class Link:
             self.send(kind, id, payload, 0, extra)
         else:
             self._send_parts(kind, id, [payload], 0, extra)
+
+
+def import_target(name: str) -> Callable[..., Any]:
+    """The function that travels as "module:qualified name"."""
+    module, _, path = name.partition(":")
+    import sys
+
+    __import__(module)
+    target: Any = sys.modules[module]
+    for part in path.split("."):
+        target = getattr(target, part)
+    return target  # type: ignore[no-any-return]

@@ -117,20 +117,20 @@ class _Server:
         except BaseException as error:
             report.finish()
             self._setup.flush()
-            link.send_failure(ERROR, id, error, _micros(started))
+            link.send_failure(ERROR, id, error, micros_since(started))
         else:
             report.finish()
             self._setup.flush()
             if self._setup.is_over_memory_limit():
                 flags |= RETIRE
             try:
-                link.send_value(RESULT, id, value, _micros(started), flags)
+                link.send_value(RESULT, id, value, micros_since(started), flags)
             except SystemExit as exit:
                 self._exit(id, exit)
             except (EOFError, BrokenPipeError):
                 raise
             except BaseException as error:
-                link.send_failure(ERROR, id, _not_transferable(value, error), _micros(started))
+                link.send_failure(ERROR, id, not_transferable(value, error), micros_since(started))
 
     def run_coroutine(self, coroutine: Any, context: Any) -> Any:
         if self._runner is None:
@@ -158,11 +158,11 @@ class _Server:
         self._setup.flush()
 
 
-def _micros(started: float) -> int:
+def micros_since(started: float) -> int:
     return min(int((perf_counter() - started) * 1e6), 0xFFFFFFFF)
 
 
-def _not_transferable(value: Any, error: BaseException) -> BaseException:
+def not_transferable(value: Any, error: BaseException) -> BaseException:
     from .._wire.values import find_culprit
     from ..errors import NotTransferable
 

@@ -198,6 +198,7 @@ class AsyncioWorkerFuture(asyncio.Future[Any]):
         return super().cancel(msg)
 
     def add_progress_callback(self, callback: Callable[[Progress], object]) -> None:
+        self._call.check_progress()
         self._progress_callbacks += (callback,)
 
     def _set_progress(self, progress: Progress) -> None:

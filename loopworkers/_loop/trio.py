@@ -247,6 +247,7 @@ class TrioWorkerFuture:
         return self.result()
 
     def add_progress_callback(self, callback: Callable[[Progress], object]) -> None:
+        self._call.check_progress()
         self._progress_callbacks.append(callback)
 
     def _set_progress(self, progress: Progress) -> None:

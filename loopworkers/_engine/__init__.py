@@ -1,0 +1,1 @@
+"""Engines: what runs the calls of a pool elsewhere."""
