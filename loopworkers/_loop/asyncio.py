@@ -213,7 +213,7 @@ class AwaitedToTheEnd(AsyncioWorkerFuture):
     def __await__(self) -> Generator[Any, None, Any]:
         # anyio cancels a task anew at every turn of the loop until it leaves the scope, for as long
         # as this takes: a processor's whole time. A task in a shielded scope it leaves alone.
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):  # noqa: ASYNC100 - it awaits by `yield from`
             return (yield from super().__await__())
 
 
