@@ -4,6 +4,7 @@ To serve it, from the folder above: python -m service_aiohttp.app
 """
 
 import argparse
+from contextlib import suppress
 
 from aiohttp import web
 from loopworkers_aiohttp import WORKERS, Workers, setup
@@ -43,8 +44,9 @@ async def stream_report(request):
     async with workers.stream(report, days, seed) as lines:
         response = web.StreamResponse(headers={"Content-Type": "text/csv; charset=utf-8"})
         await response.prepare(request)
-        async for line in lines:
-            await response.write(line.encode())
+        with suppress(ConnectionResetError):  # it left while a line was written
+            async for line in lines:
+                await response.write(line.encode())
     return response
 
 
