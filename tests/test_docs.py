@@ -1,4 +1,4 @@
-"""The programs in README.md and docs/: those marked are run, and print what the page says.
+"""The programs in READMEs and docs/: those marked are run, and print what the page says.
 
 A block is marked by ``<!-- run -->`` on the line before it. A block marked ``<!-- output -->``
 that follows is what it prints.
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "adapters").glob("**/README.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 

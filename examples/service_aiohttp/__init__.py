@@ -1,0 +1,1 @@
+"""An example: a service in aiohttp that computes."""
