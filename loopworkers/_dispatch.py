@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ._settle import MOST_AHEAD
+from ._stats import WorkerState
 from ._wire.frames import RETIRE, Frame
 from ._workers.base import Exit, Listener, Worker
 
@@ -72,6 +73,7 @@ class Dispatcher(Listener):
         self._start_error: Exception | None = None
         self._pause: Any = None  # the timer after which a worker is started again
         self._worker_ids = 0
+        self._busy_of_gone = 0.0  # seconds
         self._timer: Any = None
 
     # --- placing calls -------------------------------------------------------------------
@@ -309,7 +311,9 @@ class Dispatcher(Listener):
             self.settler.fail(call, error)
 
     def on_gone(self, worker: Worker, exit: Exit, untouched: list[Call]) -> None:
-        self.workers.pop(worker.id, None)
+        if self.workers.pop(worker.id, None) is not None:
+            self._busy_of_gone += worker.busy_for()
+            self.count_busy()
         if worker in self._idle:
             self._idle.remove(worker)
         if exit.stuck:
@@ -432,6 +436,33 @@ class Dispatcher(Listener):
 
     def idle(self) -> int:
         return len(self._idle)
+
+    def count_busy(self) -> None:
+        """Bring the counter of the seconds in which workers had a call up to this moment."""
+        busy = self._busy_of_gone + sum(worker.busy_for() for worker in self.workers.values())
+        # It never falls, not even when a worker's only call is taken back before it has begun.
+        self.counters.busy = max(self.counters.busy, busy)
+
+    def states(self) -> list[WorkerState]:
+        return [_state_of(worker) for worker in self.workers.values()]
+
+
+def _state_of(worker: Worker) -> WorkerState:
+    running = next(iter(worker.calls.values()), None) if worker.ready else None
+    state: Any = "idle" if running is None else "busy"
+    if worker.leaving:
+        state = "stopping"
+    elif not worker.ready:
+        state = "starting"
+    return WorkerState(
+        id=worker.id,
+        state=state,
+        call=None if running is None else running.name,
+        ran=0.0 if running is None else perf_counter() - worker.moved_at,
+        ahead=len(worker.calls) - (running is not None),
+        answered=worker.answered,
+        busy=worker.busy_for(),
+    )
 
 
 def _has_lost_handles(call: Call) -> bool:

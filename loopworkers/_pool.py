@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from ._stats import CallEnd
+    from ._stats import CallEnd, WorkerState
     from ._workers.base import Worker
 
 P = ParamSpec("P")
@@ -338,9 +338,12 @@ class WorkerPool(PoolView):
 
     def stats(self) -> PoolStats:
         """The pool's figures at this moment."""
+        is_open = self._state in ("open", "closing")
+        if is_open:
+            self._dispatcher.count_busy()
         counters = self._settler.counters
         grown = {name: getattr(counters, name) for name in counters.__dataclass_fields__}
-        if self._state in ("new", "closed"):
+        if not is_open:
             return PoolStats(self.kind, 0, 0, 0, 0, 0, **grown)
         waiting = self._dispatcher.waiting()
         return PoolStats(
@@ -352,6 +355,12 @@ class WorkerPool(PoolView):
             waiting=waiting,
             **grown,
         )
+
+    def workers(self) -> list[WorkerState]:
+        """What each worker is doing at this moment, the oldest first."""
+        if self._state in ("new", "closed"):
+            return []
+        return self._dispatcher.states()
 
     def observe(self, observer: Callable[[CallEnd], object]) -> None:
         """Have ``observer(end)``, with a `CallEnd`, called on the loop at the end of each call.
