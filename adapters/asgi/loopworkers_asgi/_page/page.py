@@ -40,6 +40,11 @@ _POLICY = (
     b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     b"require-trusted-types-for 'script'"
 )
+_GO_ON = """<!doctype html>
+<title>loopworkers</title>
+<link rel="icon" href="{page}/icon.svg">
+<a href="{page}">Go on</a>
+"""
 _EVERY = 1.0  # seconds between two events
 # Servers wait for responses that have begun before they tell the application that they stop, and
 # uvicorn does so without an end. So none goes on for long: the page asks again at once.
@@ -80,10 +85,10 @@ class Page:
 
     def apps(self, workers: Workers) -> dict[str, ASGIApp]:
         """ASGI applications that make up the page about ``workers``, by the path of each."""
-        folder = files(__name__.rpartition(".")[0])
+        folder = files("loopworkers_asgi").joinpath("_page")
         # Links are relative: the page does not know the prefix that a proxy may have taken away.
-        name = self.path.rpartition("/")[2].encode()
-        html = folder.joinpath("page.html").read_bytes().replace(b"{page}", name)
+        name = self.path.rpartition("/")[2]
+        html = folder.joinpath("page.html").read_text("utf-8").replace("{page}", name)
         events = _Events(Recorder(workers), self._max_watchers)
         apps: dict[str, ASGIApp] = {
             self.path: _Guarded(self._access, _Html(self._access, html, name)),
@@ -126,10 +131,11 @@ class _Content:
 
 
 class _Html:
-    def __init__(self, access: Access, html: bytes, name: bytes) -> None:
+    def __init__(self, access: Access, html: str, name: str) -> None:
         self._access = access
-        self._html = html
-        self._name = name
+        self._html = html.encode()
+        self._go_on = _GO_ON.replace("{page}", name).encode()
+        self._refresh = f"0;url={name}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         cookie = self._access.cookie_for(scope)
@@ -138,9 +144,8 @@ class _Html:
             return
         # Not a redirect: after a link from elsewhere it would come without a strict cookie. This
         # document's own navigation has it, and takes the token's place in the history.
-        link = b'<!doctype html><title>loopworkers</title><a href="%b">Go on</a>\n' % self._name
-        more = [(b"set-cookie", cookie.encode()), (b"refresh", b"0;url=" + self._name)]
-        await _respond(scope, send, 200, _HTML, link, more)
+        more = [(b"set-cookie", cookie.encode()), (b"refresh", self._refresh)]
+        await _respond(scope, send, 200, _HTML, self._go_on, more)
 
 
 class _Events:
