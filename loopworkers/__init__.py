@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ._shared.lock import SharedLock as SharedLock
     from ._stats import CallEnd as CallEnd
     from ._stats import PoolStats as PoolStats
+    from ._stats import WorkerState as WorkerState
     from ._worker import Worker as Worker
     from ._workers.identity import PIPE as PIPE
     from .errors import CallStopped as CallStopped
@@ -137,6 +138,7 @@ _MODULES = {
     "WorkerReady": "_cluster.events",
     "WorkerRestarting": "_cluster.events",
     "WorkerStarted": "_cluster.events",
+    "WorkerState": "_stats",
     "WorkerStuck": "errors",
     "channel": "_ports.port",
     "current_pool": "_run",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._call import Call, CallOptions
     from ._loop import Loop
     from ._settle import Settler
+    from ._stats import WorkerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,13 @@ class Runner(ABC):
 
     @abstractmethod
     def figures(self) -> Figures: ...
+
+    def count_busy(self) -> None:  # noqa: B027 - for those who know their workers
+        """Bring the counter of the seconds in which workers had a call up to this moment."""
+
+    def states(self) -> list[WorkerState]:
+        """What each worker is doing, where it knows its workers."""
+        return []
 
     @abstractmethod
     def is_busy(self) -> bool:

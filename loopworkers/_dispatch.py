@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._backing import Figures, Runner
 from ._settle import MOST_AHEAD
+from ._stats import WorkerState
 from ._wire.frames import RETIRE, Frame
 from ._workers.base import Exit, Listener, Worker
 
@@ -71,6 +72,7 @@ class Dispatcher(Runner, Listener):
         self._start_error: Exception | None = None
         self._pause: Any = None  # the timer after which a worker is started again
         self._worker_ids = 0
+        self._busy_of_gone = 0.0  # seconds
         self._timer: Any = None
 
     # --- placing calls -------------------------------------------------------------------
@@ -315,7 +317,9 @@ class Dispatcher(Runner, Listener):
             self.settler.fail(call, error)
 
     def on_gone(self, worker: Worker, exit: Exit, untouched: list[Call]) -> None:
-        self.workers.pop(worker.id, None)
+        if self.workers.pop(worker.id, None) is not None:
+            self._busy_of_gone += worker.busy_for()
+            self.count_busy()
         if worker in self._idle:
             self._idle.remove(worker)
         if exit.stuck:
@@ -444,6 +448,32 @@ class Dispatcher(Runner, Listener):
             idle=len(self._idle),
             waiting=sum(call.id in unsettled for call in self._queue),
         )
+
+    def count_busy(self) -> None:
+        busy = self._busy_of_gone + sum(worker.busy_for() for worker in self.workers.values())
+        # It never falls, not even when a worker's only call is taken back before it has begun.
+        self.counters.busy = max(self.counters.busy, busy)
+
+    def states(self) -> list[WorkerState]:
+        return [_state_of(worker) for worker in self.workers.values()]
+
+
+def _state_of(worker: Worker) -> WorkerState:
+    running = next(iter(worker.calls.values()), None) if worker.ready else None
+    state: Any = "idle" if running is None else "busy"
+    if worker.leaving:
+        state = "stopping"
+    elif not worker.ready:
+        state = "starting"
+    return WorkerState(
+        id=worker.id,
+        state=state,
+        call=None if running is None else running.name,
+        ran=0.0 if running is None else perf_counter() - worker.moved_at,
+        ahead=len(worker.calls) - (running is not None),
+        answered=worker.answered,
+        busy=worker.busy_for(),
+    )
 
 
 def _has_lost_handles(call: Call) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ._engine.engine import Engine
-    from ._stats import CallEnd
+    from ._stats import CallEnd, WorkerState
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -325,9 +325,12 @@ class WorkerPool(PoolView):
 
     def stats(self) -> PoolStats:
         """The pool's figures at this moment."""
+        is_open = self._state in ("open", "closing")
+        if is_open:
+            self._runner.count_busy()
         counters = self._settler.counters
         grown = {name: getattr(counters, name) for name in counters.__dataclass_fields__}
-        if self._state in ("new", "closed"):
+        if not is_open:
             return PoolStats(self.kind, 0, 0, 0, 0, 0, **grown)
         now = self._runner.figures()
         return PoolStats(
@@ -339,6 +342,12 @@ class WorkerPool(PoolView):
             waiting=now.waiting,
             **grown,
         )
+
+    def workers(self) -> list[WorkerState]:
+        """What each worker is doing at this moment, the oldest first; none are known of an engine."""
+        if self._state in ("new", "closed"):
+            return []
+        return self._runner.states()
 
     def observe(self, observer: Callable[[CallEnd], object]) -> None:
         """Have ``observer(end)``, with a `CallEnd`, called on the loop at the end of each call.

@@ -28,6 +28,8 @@ class PoolStats:
         retired: workers replaced after ``max_tasks_per_worker`` or ``max_worker_memory``, or
             let go when idle.
         stuck: isolates and threads that would not stop and were written off.
+        busy: seconds in which workers had a call, all workers together; it never falls. 0 of an
+            engine, whose workers are its own.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class PoolStats:
     killed: int
     retired: int
     stuck: int
+    busy: float
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Counters:
     killed: int = 0
     retired: int = 0
     stuck: int = 0
+    busy: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +86,26 @@ class CallEnd:
     waited: float
     ran: float
     error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What one worker of a pool is doing at a moment; see `WorkerPool.workers`.
+
+    Attributes:
+        id: counts from 1 in each pool.
+        state: "starting", "idle", "busy" or "stopping".
+        call: module and name of the function it runs, or None.
+        ran: seconds since it began that, or was given it.
+        ahead: calls it was sent beyond that one.
+        answered: calls it has ended.
+        busy: seconds in which it had a call, its own start included if a call waited for that.
+    """
+
+    id: int
+    state: Literal["starting", "idle", "busy", "stopping"]
+    call: str | None
+    ran: float
+    ahead: int
+    answered: int
+    busy: float

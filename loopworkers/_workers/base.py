@@ -101,6 +101,7 @@ class Worker(ABC):
         self.gone = False
         self.answered = 0
         self.moved_at = perf_counter()  # when it last began a call or fell idle
+        self.was_busy = 0.0  # seconds with the calls that it has answered
         self.setup_error: Exception | None = None
         self.exit_request: Exit | None = None
         self._listener = listener
@@ -145,6 +146,10 @@ class Worker(ABC):
     def cpu_clock(self) -> int | None:
         """The clock of the processor time that it uses, for `time.clock_gettime`, if known."""
         return None
+
+    def busy_for(self) -> float:
+        """Seconds in which it had a call, its own start included if one waited for that."""
+        return self.was_busy + (perf_counter() - self.moved_at if self.calls else 0.0)
 
     # --- sending ---------------------------------------------------------------------------
 
@@ -309,7 +314,9 @@ class Worker(ABC):
             return
         self._sender.answered(frame.id)
         self.answered += 1
-        self.moved_at = perf_counter()
+        now = perf_counter()
+        self.was_busy += now - self.moved_at
+        self.moved_at = now
         self._streaming = False
         call.worker = None
         self._listener.on_answer(self, call, frame, body)

@@ -255,6 +255,7 @@ async def test_metrics(server: str) -> None:
     assert sample("loopworkers_call_wait_seconds_count") == 2
     assert sample("loopworkers_workers") == sample("loopworkers_workers_started_total") == 1
     assert sample("loopworkers_workers_died_total") == 0
+    assert sample("loopworkers_workers_busy_seconds_total") >= 0.02
     assert sample("loopworkers_ready") == 1
     assert sample("loopworkers_loop_delay_seconds_count") >= 1
     assert sample("loopworkers_loop_delay_seconds", ',quantile="0.99"') >= 0

@@ -33,9 +33,9 @@ GENERATORS_ARE_DROPPED = [
 
 
 @asynccontextmanager
-async def serving(app: Any, server: str, **options: Any) -> AsyncIterator[int]:
+async def serving(app: Any, server: str, *, port: int = 0, **options: Any) -> AsyncIterator[int]:
     """Serve ``app`` on a port of 127.0.0.1, which is given; leaving it shuts the server down."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
     listener.setblocking(False)
     serve = _uvicorn if server.startswith("uvicorn") else _hypercorn
     port = listener.getsockname()[1]
@@ -132,8 +132,8 @@ class Client:
         """Its head only."""
         if self._http.our_state is h11.DONE:
             self._http.start_next_cycle()
-        named = [(name.replace("_", "-"), value) for name, value in headers.items()]
-        given = [("host", "localhost"), ("content-length", str(length)), *named]
+        named = {"host": "localhost", "content-length": str(length), **headers}
+        given = [(name.replace("_", "-"), value) for name, value in named.items()]
         await self.stream.send(
             self._http.send(h11.Request(method=method, target=path, headers=given))
         )

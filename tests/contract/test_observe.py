@@ -100,3 +100,61 @@ async def test_workers_that_start_are_not_ready(kind: str, gate: Gate) -> None:
         gate.open()
         await eventually(lambda: pool.stats().ready == 2)
     assert pool.stats().ready == 0
+
+
+async def test_workers_tell_what_they_do(kind: str, gate: Gate) -> None:
+    pool = WorkerPool(kind, max_workers=2, min_workers=2)
+    assert pool.workers() == []
+    async with pool:
+        await eventually(lambda: [w.state for w in pool.workers()] == ["idle", "idle"])
+        call = pool.run(work.hold, str(gate))
+        await gate.begun()
+        (busy,) = (worker for worker in pool.workers() if worker.state == "busy")
+        assert (busy.call, busy.ahead, busy.answered) == ("contract_gate.hold", 0, 0)
+        assert 0 < busy.ran <= busy.busy
+        gate.open()
+        await call
+        (done,) = (worker for worker in pool.workers() if worker.answered)
+        assert (done.id, done.state, done.call, done.ran) == (busy.id, "idle", None, 0)
+        assert done.busy >= busy.busy
+    assert pool.workers() == []
+
+
+async def test_a_worker_that_starts_or_stops_runs_nothing(gate: Gate, own_memory: str) -> None:
+    async with WorkerPool(
+        own_memory, max_workers=1, min_workers=1, initializer=work.hold, initargs=(str(gate),)
+    ) as pool:
+        await gate.begun()
+        call = pool.run(work.echo, 1)
+        (worker,) = pool.workers()
+        assert (worker.state, worker.call, worker.ahead) == ("starting", None, 1)
+        gate.open()
+        await call
+        endless = pool.run(work.busy, str(gate))
+        await gate.begun(2)
+        endless.cancel()
+        assert pool.workers()[0].state == "stopping"
+
+
+async def test_busy_seconds_are_counted_once_whatever_ends_them(kind: str, gate: Gate) -> None:
+    async with WorkerPool(kind, max_workers=1, min_workers=1) as pool:
+        await eventually(lambda: pool.stats().ready)
+        assert pool.stats().busy == 0
+        began = time.perf_counter()
+        await pool.run(time.sleep, 0.2)
+        call = pool.run(time.sleep, 0.2)
+        await eventually(lambda: pool.stats().busy > 0.3)  # while the second one runs
+        await call
+        at_rest = pool.stats().busy
+        assert 0.4 <= at_rest <= time.perf_counter() - began
+        assert pool.stats().busy == at_rest
+        began = time.perf_counter()
+        cut = pool.run(work.hold, str(gate))
+        await gate.begun()
+        await eventually(lambda: pool.stats().busy > at_rest + 0.1)
+        cut.cancel()
+        gate.open()  # a thread is abandoned, and would hold the test up
+        await eventually(lambda: [w.state for w in pool.workers()] == ["idle"])
+        took = time.perf_counter() - began
+        assert at_rest + 0.1 < pool.stats().busy <= at_rest + took
+    assert at_rest + 0.1 < pool.stats().busy <= at_rest + took

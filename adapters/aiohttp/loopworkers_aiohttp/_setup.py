@@ -9,10 +9,12 @@ from loopworkers_asgi import Workers
 
 from ._disconnect import cancel_on_disconnect as cancel_on_disconnect_
 from ._errors import error_responses
-from ._routes import routes
+from ._routes import page_routes, routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from loopworkers_asgi import Page
 
 #: Where handlers find them: ``request.app[WORKERS]``, in a sub-application
 #: ``request.config_dict[WORKERS]``.
@@ -26,6 +28,7 @@ def setup(
     cancel_on_disconnect: bool = True,
     retry_after: int = 1,
     serve_endpoints: bool = True,
+    page: Page | None = None,
 ) -> None:
     """Have ``workers`` open while ``app`` lives, as ``app[WORKERS]``.
 
@@ -35,6 +38,8 @@ def setup(
         cancel_on_disconnect: see `cancel_on_disconnect`.
         retry_after: seconds, for the ``Retry-After`` of a 503; see `error_responses`.
         serve_endpoints: routes ``/health/live``, ``/health/ready`` and ``/metrics``; see `routes`.
+        page: a live page for people, ``Page()`` for one at ``/loopworkers``; see
+            `loopworkers_asgi.Page`.
     """
     app[WORKERS] = workers
     # Before what others clean up: their clean-up, which runs in reverse, may still use workers.
@@ -45,6 +50,8 @@ def setup(
         app.middlewares.insert(0, cancel_on_disconnect_)
     if serve_endpoints:
         app.add_routes(routes(workers))
+    if page is not None:
+        app.add_routes(page_routes(workers, page))
 
 
 def lifetime(workers: Workers) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -6,8 +6,8 @@
     ... await workers.run(fn, *args) ...
 
 `with_workers` puts together what is also there alone: `Lifespan`, `CancelOnDisconnect`,
-`ErrorResponses` and `Endpoints` are ASGI middleware, `error_response` and `endpoints` what an
-adapter of a framework builds on.
+`ErrorResponses` and `Endpoints` are ASGI middleware, `error_response`, `endpoints` and `Page` what
+an adapter of a framework builds on.
 """
 
 from ._calls import Calls, Values
@@ -15,6 +15,7 @@ from ._disconnect import CancelOnDisconnect
 from ._endpoints import Endpoints, endpoints
 from ._errors import ERRORS, ErrorResponse, ErrorResponses, error_response
 from ._lifespan import Lifespan
+from ._page import Page
 from ._workers import Readiness, Workers
 from ._wrap import with_workers
 
@@ -26,6 +27,7 @@ __all__ = [
     "ErrorResponse",
     "ErrorResponses",
     "Lifespan",
+    "Page",
     "Readiness",
     "Values",
     "Workers",

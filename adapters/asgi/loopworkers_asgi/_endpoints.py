@@ -64,11 +64,11 @@ class _Told:
 
 
 class Endpoints:
-    """ASGI middleware that answers at the paths of `endpoints` and passes on all else.
+    """ASGI middleware that answers at certain paths and passes on all else.
 
     Args:
         app: the application.
-        apps: what `endpoints` returns.
+        apps: an ASGI application for each path, as `endpoints` and `Page.apps` return them.
     """
 
     def __init__(self, app: ASGIApp, apps: dict[str, ASGIApp]) -> None:

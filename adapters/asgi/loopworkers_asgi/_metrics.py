@@ -98,6 +98,12 @@ def render(
         name = f"loopworkers_workers_{counter}_total"
         lines += single(name, "counter", help, getattr(stats, counter))
     lines += single(
+        "loopworkers_workers_busy_seconds_total",
+        "counter",
+        "Time in which workers had a call, all workers together.",
+        stats.busy,
+    )
+    lines += single(
         "loopworkers_calls_retried_total",
         "counter",
         "Runs repeated because their worker had died.",

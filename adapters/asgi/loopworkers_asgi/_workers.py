@@ -11,7 +11,10 @@ from ._calls import Calls
 from ._metrics import CallFigures, render
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
+
+    from loopworkers import CallEnd
 
 
 class Readiness(NamedTuple):
@@ -67,6 +70,7 @@ class Workers(Calls):
         self._stack = AsyncExitStack()
         self._delay: LoopDelay | None = None
         self._figures = CallFigures()
+        self._observers: list[Callable[[CallEnd], object]] = []
         self._is_warm = False
         self._is_draining = False
 
@@ -85,6 +89,8 @@ class Workers(Calls):
         self._figures = CallFigures()
         self._is_warm = self._is_draining = False
         pool.observe(self._figures)
+        for observer in self._observers:
+            pool.observe(observer)
         await self._stack.enter_async_context(pool)
         if self._measure_loop:
             self._delay = self._stack.enter_context(loop_delay())
@@ -121,6 +127,15 @@ class Workers(Calls):
 
     def _on_refused(self) -> None:
         self._figures.refused += 1
+
+    def observe(self, observer: Callable[[CallEnd], object]) -> None:
+        """Have ``observer(end)`` called at the end of each call, in this life and later ones.
+
+        See `loopworkers.WorkerPool.observe`.
+        """
+        self._observers.append(observer)
+        if self._pool is not None:
+            self._pool.observe(observer)
 
     # --- figures ---------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from ._errors import ErrorResponses
 from ._lifespan import Lifespan
 
 if TYPE_CHECKING:
+    from ._page import Page
     from ._types import ASGIApp
     from ._workers import Workers
 
@@ -21,6 +22,7 @@ def with_workers(
     cancel_on_disconnect: bool = True,
     retry_after: int = 1,
     serve_endpoints: bool = True,
+    page: Page | None = None,
 ) -> ASGIApp:
     """``app``, with ``workers`` open while it lives.
 
@@ -31,10 +33,13 @@ def with_workers(
         retry_after: seconds, for the ``Retry-After`` of a 503; see `ErrorResponses`.
         serve_endpoints: answer at ``/health/live``, ``/health/ready`` and ``/metrics``; see
             `endpoints`.
+        page: a live page for people, ``Page()`` for one at ``/loopworkers``; see `Page`.
     """
     app = ErrorResponses(app, retry_after=retry_after)
     if cancel_on_disconnect:
         app = CancelOnDisconnect(app)
     if serve_endpoints:
         app = Endpoints(app, endpoints(workers))
+    if page is not None:
+        app = Endpoints(app, page.apps(workers))
     return Lifespan(app, workers)

@@ -16,6 +16,7 @@ from ._routes import routes
 
 if TYPE_CHECKING:
     from litestar.config.app import AppConfig
+    from loopworkers_asgi import Page
 
 
 class WorkersPlugin(InitPlugin):
@@ -34,6 +35,8 @@ class WorkersPlugin(InitPlugin):
         retry_after: seconds, for the ``Retry-After`` of a 503.
         serve_endpoints: answer at ``/health/live``, ``/health/ready`` and ``/metrics``. Guards
             and middleware of the application, authentication for one, apply to them.
+        page: a live page for people, ``Page()`` for one at ``/loopworkers``; guards and middleware
+            apply to it too. See `loopworkers_asgi.Page`.
         dependency_key: the name of the parameter.
 
     A handler that lets `PoolFull` through answers 503, `CallTimeout` 504, `WorkerDied` 500, in
@@ -48,12 +51,14 @@ class WorkersPlugin(InitPlugin):
         cancel_on_disconnect: bool = True,
         retry_after: int = 1,
         serve_endpoints: bool = True,
+        page: Page | None = None,
         dependency_key: str = "workers",
     ) -> None:
         self.workers = workers or Workers()
         self._cancel_on_disconnect = cancel_on_disconnect
         self._retry_after = retry_after
         self._serve_endpoints = serve_endpoints
+        self._page = page
         self._dependency_key = dependency_key
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -74,8 +79,7 @@ class WorkersPlugin(InitPlugin):
         if self._cancel_on_disconnect:
             # First is outermost: no other one waits for a response that will not come.
             app_config.middleware.insert(0, DefineMiddleware(cast("Any", CancelOnDisconnect)))
-        if self._serve_endpoints:
-            app_config.route_handlers.extend(routes(self.workers))
+        app_config.route_handlers.extend(routes(self.workers, self._serve_endpoints, self._page))
         return app_config
 
     async def _provide(self) -> Workers:

@@ -1,4 +1,4 @@
-"""The endpoints as route handlers."""
+"""The endpoints, and the page, as route handlers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from loopworkers_asgi import endpoints
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loopworkers_asgi import Workers
+    from loopworkers_asgi import Page, Workers
 
 
-def routes(workers: Workers) -> Iterator[ASGIRouteHandler]:
-    """Route handlers that tell about ``workers``; see `loopworkers_asgi.endpoints`."""
-    for path, app in endpoints(workers).items():
+def routes(
+    workers: Workers, serve_endpoints: bool, page: Page | None
+) -> Iterator[ASGIRouteHandler]:
+    """Route handlers that tell about ``workers``; see `loopworkers_asgi.endpoints` and `Page`."""
+    apps = endpoints(workers) if serve_endpoints else {}
+    if page is not None:
+        apps |= page.apps(workers)
+    for path, app in apps.items():
         yield _route(path, app)
 
 

@@ -6,6 +6,8 @@ workers.init_app(app)
 ... await workers.run(fn, *args) ...
 """
 
+from loopworkers_asgi import Page
+
 from ._extension import QuartWorkers
 
-__all__ = ["QuartWorkers"]
+__all__ = ["Page", "QuartWorkers"]

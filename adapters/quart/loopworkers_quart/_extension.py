@@ -13,6 +13,7 @@ from ._errors import answer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from loopworkers_asgi import Page
     from quart import Quart
 
 
@@ -24,6 +25,8 @@ class QuartWorkers(Workers):
         kind: "process", "isolate" or "thread".
         retry_after: seconds, for the ``Retry-After`` of a 503.
         serve_endpoints: answer at ``/health/live``, ``/health/ready`` and ``/metrics``.
+        page: a live page for people, ``Page()`` for one at ``/loopworkers``; see
+            `loopworkers_asgi.Page`.
         options: those of `loopworkers_asgi.Workers`: ``min_workers``, ``grace``,
             ``measure_loop``, ``name``, and those of `loopworkers.WorkerPool`.
 
@@ -37,11 +40,13 @@ class QuartWorkers(Workers):
         *,
         retry_after: int = 1,
         serve_endpoints: bool = True,
+        page: Page | None = None,
         **options: Any,
     ) -> None:
         super().__init__(kind, **options)
         self._retry_after = retry_after
         self._serve_endpoints = serve_endpoints
+        self._page = page
         if app is not None:
             self.init_app(app)
 
@@ -54,10 +59,13 @@ class QuartWorkers(Workers):
         app.while_serving(self._lifetime)
         for error in ERRORS:
             app.register_error_handler(error, partial(answer, self._retry_after))
-        if self._serve_endpoints:
+        apps = endpoints(self) if self._serve_endpoints else {}
+        if self._page is not None:
+            apps |= self._page.apps(self)
+        if apps:
             # Beside the application: before_request functions, log-ins say, are not for them.
             asgi: Any = app  # hypercorn's types of messages, which it has, are narrower than ours
-            asgi.asgi_app = Endpoints(asgi.asgi_app, endpoints(self))
+            asgi.asgi_app = Endpoints(asgi.asgi_app, apps)
 
     async def _lifetime(self) -> AsyncGenerator[None, None]:
         await self.__aenter__()

@@ -6,21 +6,23 @@
     ... await request.state.workers.run(fn, *args) ...
 
 `install` puts together what is also there alone: `lifespan`, `WorkersMiddleware`,
-`exception_handlers` and `routes`. The dependency for FastAPI is `WorkersDep` in
+`exception_handlers`, `routes` and `page_routes`. The dependency for FastAPI is `WorkersDep` in
 `loopworkers_starlette.fastapi`.
 """
 
-from loopworkers_asgi import Workers
+from loopworkers_asgi import Page, Workers
 
 from ._errors import exception_handlers
-from ._install import WorkersMiddleware, install, lifespan, routes, workers_of
+from ._install import WorkersMiddleware, install, lifespan, page_routes, routes, workers_of
 
 __all__ = [
+    "Page",
     "Workers",
     "WorkersMiddleware",
     "exception_handlers",
     "install",
     "lifespan",
+    "page_routes",
     "routes",
     "workers_of",
 ]

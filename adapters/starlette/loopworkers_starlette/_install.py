@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from loopworkers_asgi import CancelOnDisconnect, Workers, endpoints
+from loopworkers_asgi import CancelOnDisconnect, Page, Workers, endpoints
 from starlette.routing import Route
 
 from ._errors import exception_handlers
@@ -26,6 +26,7 @@ def install(
     cancel_on_disconnect: bool = True,
     retry_after: int = 1,
     serve_endpoints: bool = True,
+    page: Page | None = None,
 ) -> None:
     """Have ``workers`` open while ``app``, of Starlette or FastAPI, lives.
 
@@ -40,6 +41,8 @@ def install(
             of it.
         retry_after: seconds, for the ``Retry-After`` of a 503; see `exception_handlers`.
         serve_endpoints: routes ``/health/live``, ``/health/ready`` and ``/metrics``; see `routes`.
+        page: a live page for people, ``Page()`` for one at ``/loopworkers``; see
+            `loopworkers_asgi.Page`.
     """
     app.router.lifespan_context = lifespan(workers, app.router.lifespan_context)
     app.add_middleware(
@@ -49,6 +52,8 @@ def install(
         app.add_exception_handler(error, handler)
     if serve_endpoints:
         app.router.routes[:0] = routes(workers)
+    if page is not None:
+        app.router.routes[:0] = page_routes(workers, page)
 
 
 def lifespan(
@@ -77,10 +82,16 @@ def routes(workers: Workers, **paths: str) -> list[BaseRoute]:
         paths: ``live``, ``ready`` and ``metrics``, if they should be at other places; see
             `loopworkers_asgi.endpoints`.
     """
-    return [
-        Route(path, app, include_in_schema=False)
-        for path, app in endpoints(workers, **paths).items()
-    ]
+    return _routes(endpoints(workers, **paths))
+
+
+def page_routes(workers: Workers, page: Page) -> list[BaseRoute]:
+    """For `Starlette(routes=...)`: a live page about ``workers``; see `loopworkers_asgi.Page`."""
+    return _routes(page.apps(workers))
+
+
+def _routes(apps: dict[str, Any]) -> list[BaseRoute]:
+    return [Route(path, app, include_in_schema=False) for path, app in apps.items()]
 
 
 class WorkersMiddleware:
