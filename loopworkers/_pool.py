@@ -344,7 +344,7 @@ class WorkerPool(PoolView):
         )
 
     def workers(self) -> list[WorkerState]:
-        """What each worker is doing at this moment, the oldest first; none are known of an engine."""
+        """What each worker is doing at this moment, the oldest first; an engine tells of none."""
         if self._state in ("new", "closed"):
             return []
         return self._runner.states()
