@@ -35,7 +35,7 @@ EVERYWHERE = [
     ("aiohttp", "aiohttp"),
 ]
 everywhere = pytest.mark.parametrize(
-    ("adapter", "server"), EVERYWHERE, ids="/".join, indirect=["server"]
+    ("adapter", "server"), EVERYWHERE, ids=map("-".join, EVERYWHERE), indirect=["server"]
 )
 # For what no adapter has a part in.
 on_two_servers = pytest.mark.parametrize(
@@ -137,16 +137,15 @@ async def test_it_is_one_argument_in_each_adapter(adapter: str, server: str) -> 
 @everywhere
 async def test_it_tells_what_happens(adapter: str, server: str, gate: Gate) -> None:
     options = {"max_pending": 5, "name": "shop", "measure_loop": False}
-    async with (
-        mounted(adapter, server, Page(), **options) as (port, workers),
-        watching(port) as watcher,
-    ):
-        first = await watcher.next()
+    async with mounted(adapter, server, Page(), **options) as (port, workers):
+        async with watching(port) as watcher:
+            first = await watcher.next()
         assert (first["name"], first["kind"], first["max_workers"]) == ("shop", "process", 1)
         assert (first["max_pending"], first["failures"], first["ran"]) == (5, [], None)
         running, waiting = workers.run(work.hold, str(gate)), workers.run(work.echo, "a secret")
         await gate.begun()
-        busy = await watcher.next()
+        async with watching(port) as watcher:
+            busy = await watcher.next()
         (worker,) = busy["workers"]
         assert (worker["state"], worker["call"]) == ("busy", "contract_gate.hold")
         assert busy["counts"]["waiting"] + worker["ahead"] == 1
@@ -155,23 +154,26 @@ async def test_it_tells_what_happens(adapter: str, server: str, gate: Gate) -> N
         await running
         with pytest.raises(ValueError, match="seven"):
             await workers.run(int, "<b>seven</b>")
-        done = await watcher.next()
-        assert (done["counts"]["completed"], done["counts"]["failed"]) == (2, 1)
-        assert done["counts"]["busy"] > busy["counts"]["busy"] > 0
-        assert done["now"] > busy["now"]
-        assert done["ran"]["max"] >= done["ran"]["p50"] > 0
-        assert done["waited"]["p99"] > 0
-        assert 0 <= done["loop_delay"]["p50"] <= done["loop_delay"]["max"]
-        (failure,) = done["failures"]
-        assert (failure["call"], failure["outcome"]) == ("builtins.int", "failed")
-        assert failure["error"].startswith("ValueError: invalid literal")
-        assert failure["traceback"].startswith("Traceback (most recent call last):\n")
-        assert abs(failure["at"] - time.time()) < 60
-        assert "a secret" not in json.dumps(done)
-        assert (await watcher.next())["failures"] == []  # it is told once
-        with pytest.raises(StopAsyncIteration):
-            await watcher.next()
-        await watcher.rest()
+        async with watching(port) as watcher:
+            done = await watcher.next()
+            assert (done["counts"]["completed"], done["counts"]["failed"]) == (2, 1)
+            assert done["counts"]["busy"] > busy["counts"]["busy"] > 0
+            assert done["now"] > busy["now"]
+            assert done["ran"]["max"] >= done["ran"]["p50"] > 0
+            assert done["waited"]["p99"] > 0
+            (failure,) = done["failures"]
+            assert (failure["call"], failure["outcome"]) == ("builtins.int", "failed")
+            assert failure["error"].startswith("ValueError: invalid literal")
+            assert failure["traceback"].startswith("Traceback (most recent call last):\n")
+            assert abs(failure["at"] - time.time()) < 60
+            assert "a secret" not in json.dumps(done)
+            for _ in range(3):
+                later = await watcher.next()
+                assert later["failures"] == []  # it is told once
+                assert 0 <= later["loop_delay"]["p50"] <= later["loop_delay"]["max"]
+            with pytest.raises(StopAsyncIteration):
+                await watcher.next()
+            await watcher.rest()
 
 
 @everywhere

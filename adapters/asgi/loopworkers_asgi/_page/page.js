@@ -106,7 +106,7 @@ function showTiles(event, rateOf) {
   const ahead = workers.reduce((sum, worker) => sum + worker.ahead, 0);
   const bound = event.max_pending;
   tile("queue", counts.waiting + ahead, whole, 4, [
-    bound === null ? "calls waiting, no bound" : `calls waiting, ${whole(bound)} may`,
+    bound === null ? "calls wait, any number may" : `calls wait, at most ${whole(bound)} may`,
   ]);
 
   const ends = OUTCOMES.map(([name]) => rateOf(name));

@@ -98,7 +98,11 @@ class Recorder:
 
 
 def _summary(error: Exception) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
+    try:
+        text = str(error)
+    except Exception:  # of a __str__ that is broken
+        text = "(its text cannot be had)"
+    return f"{type(error).__qualname__}: {text}" if text else type(error).__qualname__
 
 
 def _traceback_of(error: Exception) -> str:
