@@ -15,6 +15,7 @@ first call, and need none of them. Layers, each of which imports only from those
     _call, _settle, _dispatch, _pool, ...    calls, their placing and their ends
     _cluster            listening sockets shared among workers
     _serve, _cli        the command line
+    joblib, _joblib     a backend for joblib; imported by its name only
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import Future
 from contextvars import Context, copy_context
 from multiprocessing import current_process
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from joblib import parallel as _untyped
 
@@ -29,9 +30,8 @@ from .errors import RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
-    from ._joblib.arrays import Arrays
+    from ._pool import Kind
 
 joblib: Any = _untyped
 
@@ -50,6 +50,15 @@ _OPTIONS = {
 }
 _IDLE_TIMEOUT = 300.0
 _MAPPING_WORKS = hasattr(os, "fork")  # where descriptors can be sent to workers
+
+
+class _Settings(NamedTuple):
+    """Workers are used again by calls with the same."""
+
+    kind: Kind
+    n_jobs: int
+    environment: dict[str, str] | None
+    options: dict[str, Any]
 
 
 class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase):  # type: ignore[misc]
@@ -89,9 +98,9 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
         self.parallel: Any = None
         self._lock = Lock()
         self._used = False  # by a Parallel, from `configure` to `terminate`
-        self._settings: Any = None
+        self._settings: _Settings
         self._workers: WorkerExecutor | None = None
-        self._arrays: Arrays | None = None
+        self._reducers: dict[type[Any], Any] = {}
         self._context = Context()
 
     # --- the life of a Parallel call ------------------------------------------------------------
@@ -136,16 +145,16 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
             kind = options.pop("kind", "process")
             options.setdefault("idle_timeout", _IDLE_TIMEOUT)
             environment = self._prepare_worker_env(n_jobs=n_jobs) if kind == "process" else None
-            self._settings = kind, n_jobs, environment, options
+            self._settings = _Settings(kind, n_jobs, environment, options)
             self._workers = kept.take(self._settings, self._make_workers)
             self._used = True
-        self._arrays = None
-        if kind == "process" and _MAPPING_WORKS and "numpy" in sys.modules:
+        self._reducers = {}
+        mapping = _MAPPING_WORKS and max_nbytes is not None and mmap_mode is not None
+        if mapping and "numpy" in sys.modules:
             from ._joblib.arrays import Arrays
 
-            if max_nbytes is not None and mmap_mode is not None:
-                folder = temp_folder or os.environ.get("JOBLIB_TEMP_FOLDER")
-                self._arrays = Arrays(max_nbytes, mmap_mode, folder)
+            folder = temp_folder or os.environ.get("JOBLIB_TEMP_FOLDER")
+            self._reducers = Arrays(max_nbytes, mmap_mode, folder).reducers()
         self.parallel = parallel
         return n_jobs
 
@@ -172,11 +181,11 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
         self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None
     ) -> Future[Any]:
         """Run ``func`` in a worker; what goes wrong is the future's."""
-        task = func if self._arrays is None else Task(func, self._arrays.reducers)
+        task = Task(func, self._reducers)
         with self._lock:
             if self._workers is None:
                 # Called by a task that ended while `Parallel` gave up: nobody waits for it.
-                return _cancelled()
+                return Future()
             future = self._context.copy().run(self._workers.submit, task)
         if callback is not None:
             future.add_done_callback(callback)
@@ -210,7 +219,7 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
             if workers is not None:
                 kept.give_back(self._settings, workers)
             self._used = False
-        self._arrays = None
+        self._reducers = {}
         self._context = Context()
         self.reset_batch_stats()
 
@@ -227,14 +236,6 @@ def _check(options: dict[str, Any]) -> None:
             f'kind must be "process" or "thread", not {options["kind"]!r}: joblib does not load '
             "in an isolate"
         )
-
-
-def _cancelled() -> Future[Any]:
-    from concurrent.futures import Future
-
-    future: Future[Any] = Future()
-    future.cancel()
-    return future
 
 
 def shutdown_workers() -> None:

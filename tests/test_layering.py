@@ -40,6 +40,7 @@ LOOPS_AT_TOP = {
 OWN_DEPENDENCY = {
     "joblib.py": "joblib",
     "_joblib/arrays.py": "numpy",
+    "_joblib/task.py": "joblib",
     "_cluster/uvloop_server.py": "uvloop",
     "_serve/with_uvicorn.py": "uvicorn",
     "_serve/with_hypercorn.py": "hypercorn",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
-from numpy.lib.stride_tricks import as_strided
 
 from .._shared.guard import anonymous_file
 from .._wire.file import File
@@ -47,7 +46,10 @@ class Arrays:
         self._mode = "r+" if mode == "w+" else mode  # which would clear them
         self._folder = folder
         self._files: OrderedDict[int, tuple[weakref.ref[Array], File]] = OrderedDict()
-        self.reducers: dict[type[Any], Any] = {np.ndarray: self._reduce, np.memmap: self._reduce}
+
+    def reducers(self) -> dict[type[Any], Any]:
+        """Of types, how their values travel. Whoever has this keeps the files open."""
+        return {np.ndarray: self._reduce, np.memmap: self._reduce}
 
     def _reduce(self, array: Array, handles: Handles) -> Any:
         mapped = _mapped_file(array)
@@ -72,18 +74,23 @@ class Arrays:
             return known[1]
         file = _new_file(self._folder)
         _write(file, array)
-        files = self._files
-        # It may be the last to refer to an array that was made for one task.
-        files[key] = weakref.ref(array, lambda gone: _forget(files, key, gone)), file
-        if len(files) > _MOST_FILES:
-            files.popitem(last=False)
+        # Weakly, both: the array may have been made for one task, and the files are to be closed
+        # when the call ends, not when the garbage is collected.
+        here = weakref.ref(self)
+        self._files[key] = weakref.ref(array, lambda gone: _forget(here(), key, gone)), file
+        if len(self._files) > _MOST_FILES:
+            self._files.popitem(last=False)
         return file
 
+    def forget(self, key: int, gone: Any) -> None:
+        entry = self._files.pop(key, None)
+        if entry is not None and entry[0] is not gone:
+            self._files[key] = entry  # of another array, at the same address
 
-def _forget(files: Any, key: int, gone: Any) -> None:
-    entry = files.pop(key, None)
-    if entry is not None and entry[0] is not gone:
-        files[key] = entry  # of another array, at the same address
+
+def _forget(arrays: Arrays | None, key: int, gone: Any) -> None:
+    if arrays is not None:
+        arrays.forget(key, gone)
 
 
 def _order_of(array: Array) -> Any:
@@ -136,8 +143,9 @@ def _open_view(
     if mode == "w+":
         mode = "r+"
     part = np.memmap(path, np.uint8, mode, offset=begin, shape=(size,))
-    one = part[first : first + dtype.itemsize].view(dtype)
-    return as_strided(one, shape, strides, subok=True)
+    view: Any = np.ndarray.__new__(np.memmap, shape, dtype, part, first, strides)
+    view.__array_finalize__(part)  # it knows its file, as any view of a memmap does
+    return view
 
 
 def _reduce_result(array: Any) -> Any:

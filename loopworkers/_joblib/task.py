@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from joblib import parallel as _untyped
+
 from .._wire.values import travellers
 
 if TYPE_CHECKING:
     from .._wire.handles import Handles
 
+joblib: Any = _untyped
+
 
 class Task:
-    """Called as what it is, and pickled with large arrays left in files.
+    """Called, in a thread, it is the batch; pickled, too, but with large arrays left in files.
 
     Args:
         batch: what joblib submits.
@@ -30,7 +34,7 @@ class Task:
         self.__qualname__ = getattr(named, "__qualname__", None) or type(named).__qualname__
 
     def __call__(self) -> Any:
-        raise AssertionError("a task runs as the batch that arrives in the worker")
+        return self.batch()
 
     def _reduce(self, handles: Handles) -> Any:
         handles.reducers = self._reducers
@@ -41,7 +45,12 @@ travellers[Task] = Task._reduce
 
 
 def _arrived(batch: Any) -> Any:
-    # What runs here may ask for the backend by its name.
-    from .. import joblib as joblib
-
+    # What runs here may ask for the backend by its name. Few do, and it takes a while to load.
+    joblib.BACKENDS.setdefault("loopworkers", _make_backend)
     return batch
+
+
+def _make_backend(**options: Any) -> Any:
+    from ..joblib import LoopworkersBackend
+
+    return LoopworkersBackend(**options)

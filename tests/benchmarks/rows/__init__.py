@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import calls, load, payload, ports, serving, start, workers
+from . import calls, load, parallel, payload, ports, serving, start, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,5 +32,7 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "serve-rate": serving.throughput,
     "serve-isolates": serving.isolates,
     "serve-stuck": serving.stuck,
+    "joblib-calls": parallel.calls,
+    "joblib-search": parallel.search,
     "import": start.import_time,
 }
