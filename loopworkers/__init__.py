@@ -16,6 +16,7 @@ first call, and need none of them. Layers, each of which imports only from those
     _engine, engines    calls that run elsewhere
     _cluster            listening sockets shared among workers
     _serve, _cli        the command line
+    joblib, _joblib     a backend for joblib; imported by its name only
 """
 
 from __future__ import annotations

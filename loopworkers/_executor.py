@@ -117,6 +117,15 @@ class WorkerExecutor(concurrent.futures.Executor):
         if wait:
             self._host.join()
 
+    def kill_workers(self) -> None:
+        """Stop every call and the workers, and shut down; like `ProcessPoolExecutor`'s of 3.14.
+
+        Futures of calls that wait are cancelled, those of calls that run raise PoolClosed. Does
+        not wait for that: a `shutdown` after it does.
+        """
+        self._finalizer.detach()
+        self._host.shut_down(True, kill=True)
+
 
 def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
     while chunk := list(islice(items, size)):
@@ -213,7 +222,7 @@ class _Host:
             # Not in a copy of this thread's context: the jobs are of others as well.
             self._loop.call_soon_threadsafe(self._start_jobs, context=Context())
 
-    def shut_down(self, cancel_futures: bool) -> None:
+    def shut_down(self, cancel_futures: bool, *, kill: bool = False) -> None:
         if self._pid != os.getpid():
             return  # the thread, its loop and the workers are the parent's
         jobs: list[Job] = []
@@ -224,6 +233,8 @@ class _Host:
                     jobs.append(self._jobs.popleft())
                 except IndexError:  # the loop's thread took the last one meanwhile
                     break
+            if kill and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._pool.kill_all, context=Context())
             self._wake()
         for future, *_ in jobs:
             future.cancel()

@@ -36,6 +36,7 @@ from loopworkers import (
     CallTimeout,
     IsolateUnsupported,
     NotTransferable,
+    PoolClosed,
     PoolFull,
     WorkerDied,
     WorkerExecutor,
@@ -454,6 +455,33 @@ def test_shutdown_cancels_futures_while_they_are_started(executor: WorkerExecuto
             futures = [executor.submit(abs, -1) for _ in range(200)]
             executor.shutdown(cancel_futures=True)
             assert all(future.cancelled() or future.result() == 1 for future in futures)
+
+
+def test_kill_workers(kind: Any, gate: Gate) -> None:
+    before = threads_of_executors()
+    executor = WorkerExecutor(kind, max_workers=2)
+    futures = [executor.submit(gate.wait) for _ in range(20)]
+    while not futures[0].running():
+        time.sleep(0.001)
+    executor.kill_workers()
+    with pytest.raises(PoolClosed):
+        futures[0].result(timeout=30)
+    assert futures[-1].cancelled()
+    with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+        executor.submit(abs, 1)
+    if kind == "thread":  # nothing stops it: the executor's end waits a while for its body
+        gate.open()
+    executor.shutdown()
+    assert all(future.done() for future in futures)
+    assert threads_of_executors() == before
+
+
+def test_kill_workers_of_an_idle_executor_and_of_an_unused_one(kind: Any) -> None:
+    executor = WorkerExecutor(kind)
+    assert executor.submit(abs, -1).result() == 1
+    for each in (executor, executor, WorkerExecutor(kind)):
+        each.kill_workers()
+        each.shutdown()
 
 
 def test_shutdown_twice_and_unused(kind: Any) -> None:

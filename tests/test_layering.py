@@ -38,6 +38,9 @@ LOOPS_AT_TOP = {
 }
 # What these files are about, and are only imported for.
 OWN_DEPENDENCY = {
+    "joblib.py": "joblib",
+    "_joblib/arrays.py": "numpy",
+    "_joblib/task.py": "joblib",
     "_cluster/uvloop_server.py": "uvloop",
     "_serve/with_uvicorn.py": "uvicorn",
     "_serve/with_hypercorn.py": "hypercorn",

@@ -24,7 +24,14 @@ MOST = 250
 
 
 class Handles:
-    """The descriptors of one value on its way out; copies, closed once they were sent."""
+    """The descriptors of one value on its way out; copies, closed once they were sent.
+
+    Attributes:
+        reducers: set by a part of the value that knows how values of certain types, in what is
+            pickled after it, travel; each is called with a value and these handles.
+    """
+
+    reducers: dict[type[Any], Callable[[Any, Handles], Any]] = {}  # noqa: RUF012 - never added to
 
     def __init__(self) -> None:
         self.files: list[File] = []

@@ -129,6 +129,8 @@ def reduce_special(obj: Any, handles: Handles | None) -> Any:
     travelling = traveller(kind)
     if travelling is not None:
         return refuse(obj) if handles is None else travelling(obj, handles)
+    if handles is not None and kind in handles.reducers:
+        return handles.reducers[kind](obj, handles)
     if kind is memoryview:
         return _reduce_memoryview(obj)
     if kind is ContextVar:
@@ -298,7 +300,7 @@ def find_culprit(value: Any, path: str) -> str:
     """The path to the innermost part of ``value`` that cannot be pickled."""
     for _ in range(20):
         kind: type[Any] = type(value)
-        if traveller(kind) is not None:
+        if traveller(kind) is not None and not hasattr(kind, "contains_others"):
             break
         for name, part in _children(value):
             if type(part) in ATOMS:

@@ -12,7 +12,7 @@ import traceback
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from . import faults, floor, ports, rounds, workers
+from . import faults, floor, parallel, ports, rounds, workers
 from .backends import Backend, backend_for
 from .contenders import BY_KEY
 
@@ -75,7 +75,7 @@ def _opener(key: str) -> Opener:
 
 async def _serve(backend: Backend, opener: Opener) -> None:
     known: dict[str, Any] = {}
-    for module in (rounds, faults, ports, workers, floor):
+    for module in (rounds, faults, ports, workers, parallel, floor):
         known |= module.ROUNDS
     async with AsyncExitStack() as stack:
         stage = Stage(backend, opener, stack)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import calls, load, payload, ports, serving, start, workers
+from . import calls, load, parallel, payload, ports, serving, start, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,5 +33,7 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "serve-rate-apart": serving.throughput_apart,
     "serve-isolates": serving.isolates,
     "serve-stuck": serving.stuck,
+    "joblib-calls": parallel.calls,
+    "joblib-search": parallel.search,
     "import": start.import_time,
 }

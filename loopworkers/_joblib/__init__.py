@@ -1,0 +1,1 @@
+"""What `loopworkers.joblib` is made of."""

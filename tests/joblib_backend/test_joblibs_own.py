@@ -1,0 +1,50 @@
+"""joblib's own tests of Parallel, from where it is installed, with our backend in loky's place.
+
+These are the tests of `joblib.test.test_parallel` whose backend is loky or the default; what is
+left out of them, and why, is in in_place_of_loky/selection.py. joblib's other test modules are of
+loky's and multiprocessing's insides, or of other things than backends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib.test
+import pytest
+
+HERE = Path(__file__).parent
+PARTS = 4  # so that several can run at a time
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_part(part: int, tmp_path: Path) -> None:
+    tests = Path(joblib.test.__file__).with_name("test_parallel.py")
+    root = str(HERE.parents[1])
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "selection", "-p", "no:cacheprovider"),
+            *("-c", os.devnull, "--rootdir", str(tmp_path), "--timeout", "120", str(tests)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=580,
+        check=False,
+        cwd=tmp_path,
+        env={
+            **{name: v for name, v in os.environ.items() if not name.startswith("PYTEST_")},
+            "PYTHONPATH": os.pathsep.join((str(HERE / "in_place_of_loky"), root)),
+            "JOBLIB_TESTS_PART": f"{part}/{PARTS}",
+        },
+    )
+    assert ended.returncode == 0, ended.stdout
+    summary = ended.stdout.splitlines()[-1]
+    passed = re.search(r"(\d+) passed", summary)
+    assert passed is not None, summary
+    assert int(passed[1]) > 40, summary  # that it does not pass for want of tests
