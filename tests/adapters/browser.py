@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -54,7 +55,7 @@ class Browser:
                 ["chromedriver", "--port=0"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={"PATH": "/usr/bin:/bin", "HOME": profile, "TMPDIR": profile},
+                env={**os.environ, "HOME": profile, "TMPDIR": profile},
             )
             stack.callback(_end, driver)
             self._port = _port_of(driver)

@@ -51,7 +51,8 @@ async def shows(browser: Browser, selector: str, wanted: str) -> None:
     try:
         await until(
             browser,
-            "document.querySelector(arguments[0])?.innerText.includes(arguments[1])",
+            # With blanks around it, so that "0 %" is not found in "100 %".
+            "` ${document.querySelector(arguments[0])?.innerText} `.includes(arguments[1])",
             selector,
             wanted,
         )
@@ -70,20 +71,20 @@ async def test_it_shows_what_the_workers_do(browser: Browser, gate: Gate, server
         await run_sync(browser.open, f"http://127.0.0.1:{port}/loopworkers")
         await shows(browser, "#status", "live")
         assert await text(browser, "#name") == "<i>shop</i>"
-        await shows(browser, "#utilisation .value", "0 %")
+        await shows(browser, "#utilisation .value", " 0 %")
         await shows(browser, "#failures-title + .note", "None so far.")
 
         calls = [workers.run(work.hold, str(gate)), workers.run(work.echo, "a secret")]
         await gate.begun()
         await shows(browser, "#workers", "contract_gate.hold")
         await shows(browser, "#workers", "busy")
-        await shows(browser, "#queue .value", "1")
-        await shows(browser, "#utilisation .value", "100 %")
+        await shows(browser, "#queue .value", " 1 ")
+        await shows(browser, "#utilisation .value", " 100 %")
         gate.open()
         for call in calls:
             await call
-        await shows(browser, "#utilisation .value", "0 %")
-        await shows(browser, "#queue .value", "0")
+        await shows(browser, "#utilisation .value", " 0 %")
+        await shows(browser, "#queue .value", " 0 ")
         await shows(browser, "#outcomes", "completed\t2")
 
         with pytest.raises(ValueError, match="script"):
