@@ -14,6 +14,7 @@ from ._calls import Calls, Values
 from ._disconnect import CancelOnDisconnect
 from ._endpoints import Endpoints, endpoints
 from ._errors import ERRORS, ErrorResponse, ErrorResponses, error_response
+from ._iterations import CloseIterations
 from ._lifespan import Lifespan
 from ._workers import Readiness, Workers
 from ._wrap import with_workers
@@ -22,6 +23,7 @@ __all__ = [
     "ERRORS",
     "Calls",
     "CancelOnDisconnect",
+    "CloseIterations",
     "Endpoints",
     "ErrorResponse",
     "ErrorResponses",
