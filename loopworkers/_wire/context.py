@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # The loops' own bookkeeping (a worker that believes to be inside trio would break), and ours: that
 # of the adapters, loopworkers_*, as well.
 _NOT_OURS = ("sniffio", "anyio", "trio", "asyncio", "_asyncio", "uvloop", "loopworkers")
+# asgiref's hang on its classes and objects, where no module has a name for them. What Django keeps
+# in them (a whole catalogue of messages, the thread of a request) means nothing to a worker.
+_OF_ASGIREF = (
+    "asgiref.local", "thread_sensitive_context", "async_single_thread_context", "deadlock_context",
+)  # fmt: skip
 
 # Where it was made cannot be told from where it was imported to, and not all of that may load in
 # a worker: so a few places are told.
@@ -50,7 +55,7 @@ def _names_of(variable: ContextVar[Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_a_loops(variable: ContextVar[Any]) -> bool:
-    return any(
+    return variable.name in _OF_ASGIREF or any(
         module.partition(".")[0] in _NOT_OURS or module.startswith("loopworkers_")
         for module, _ in _names_of(variable)
     )

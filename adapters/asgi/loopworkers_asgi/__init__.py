@@ -14,6 +14,7 @@ from ._calls import Calls, Values
 from ._disconnect import CancelOnDisconnect
 from ._endpoints import Endpoints, endpoints
 from ._errors import ERRORS, ErrorResponse, ErrorResponses, error_response
+from ._iterations import CloseIterations
 from ._lifespan import Lifespan
 from ._page import Page
 from ._workers import Readiness, Workers
@@ -23,6 +24,7 @@ __all__ = [
     "ERRORS",
     "Calls",
     "CancelOnDisconnect",
+    "CloseIterations",
     "Endpoints",
     "ErrorResponse",
     "ErrorResponses",

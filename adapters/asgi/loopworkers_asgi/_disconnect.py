@@ -9,6 +9,7 @@ import anyio
 
 from ._inbox import Inbox
 from ._iterations import Iterations
+from ._sent import Sent
 
 if TYPE_CHECKING:
     from ._types import ASGIApp, Message, Receive, Scope, Send
@@ -65,8 +66,7 @@ class _Attended:
         self._send = send
         self._inbox = inbox
         self._handler = anyio.CancelScope()
-        self._has_trailers = False
-        self._complete = False  # all of the response was handed to the server
+        self._sent = Sent()
 
     async def run(self, app: ASGIApp) -> None:
         failed: BaseException | None = None
@@ -107,7 +107,7 @@ class _Attended:
 
     def _on_disconnect(self, message: Message) -> None:
         is_told = self._scope["type"] == "websocket" and self._inbox.readers
-        if not self._complete and not is_told:
+        if not self._sent.is_complete and not is_told:
             _logger.debug("the client of %s is gone, its handler is cancelled", self._scope["path"])
             self._handler.cancel()
         # Only now: who is reading is cancelled, rather than told in the moment before. The message
@@ -116,21 +116,8 @@ class _Attended:
 
     async def _send_on(self, message: Message) -> None:
         # Before it is sent: a server may report the end of the connection while it sends.
-        self._complete = self._complete or self._completes(message)
+        self._sent.note(message)
         await self._send(message)
-
-    def _completes(self, message: Message) -> bool:
-        kind: str = message["type"]
-        if kind == "http.response.start":
-            self._has_trailers = message.get("trailers", False)
-            return False
-        if kind in ("http.response.body", "http.response.zerocopysend"):
-            return not message.get("more_body", False) and not self._has_trailers
-        if kind == "http.response.pathsend":
-            return not self._has_trailers
-        if kind == "http.response.trailers":
-            return not message.get("more_trailers", False)
-        return kind == "websocket.close"
 
 
 def _expects_continue(scope: Scope) -> bool:

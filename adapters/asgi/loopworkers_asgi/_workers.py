@@ -112,6 +112,11 @@ class Workers(Calls):
             await self._stack.aclose()
 
     @property
+    def is_open(self) -> bool:
+        """Whether this is within the application's life."""
+        return self._pool is not None
+
+    @property
     def pool(self) -> WorkerPool:
         """The open pool; before and after the application's life it raises `PoolClosed`."""
         if self._pool is None:
