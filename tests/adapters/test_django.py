@@ -23,7 +23,7 @@ from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient
 from django.test.utils import override_settings
-from loopworkers_django import workers, workers_asgi
+from loopworkers_django import Page, workers, workers_asgi
 
 from loopworkers import PoolClosed, WorkerDied
 
@@ -436,6 +436,25 @@ async def test_what_the_function_raised_is_not_in_the_answer(shop: Shop, server:
         failed = await get(port, "/failing")
     assert failed.status == 500
     assert b"secret" not in failed.body
+
+
+# --- the live page -------------------------------------------------------------------------------
+
+
+@on_one_server
+async def test_the_live_page_tells_of_failures(shop: Shop, server: str) -> None:
+    async with serving(workers_asgi(shop.django, page=Page()), server) as port:
+        assert (await get(port, "/failing")).status == 500
+        assert b"<html" in (await get(port, "/loopworkers")).body
+        async with connected(port) as client:
+            await client.send("GET", "/loopworkers/events")
+            assert (await client.event()).status_code == 200
+            assert b"ValueError" in bytes((await client.event()).data)
+
+
+async def test_without_it_the_path_is_the_projects(shop: Shop, server: str) -> None:
+    async with serving(shop.asgi, server) as port:
+        assert (await get(port, "/loopworkers")).status == 404
 
 
 # --- health and metrics --------------------------------------------------------------------------

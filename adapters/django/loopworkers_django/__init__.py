@@ -9,8 +9,10 @@ Their options are the setting ``LOOPWORKERS``. The middleware
 ``loopworkers_django.urls`` has health and metrics.
 """
 
+from loopworkers_asgi import Page
+
 from ._asgi import workers_asgi
 from ._middleware import WorkersMiddleware
 from ._workers import DjangoWorkers, workers
 
-__all__ = ["DjangoWorkers", "WorkersMiddleware", "workers", "workers_asgi"]
+__all__ = ["DjangoWorkers", "Page", "WorkersMiddleware", "workers", "workers_asgi"]

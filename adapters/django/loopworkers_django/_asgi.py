@@ -6,21 +6,26 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from loopworkers_asgi import CloseIterations, Lifespan
+from loopworkers_asgi import CloseIterations, Endpoints, Lifespan
 
 from ._workers import workers
 
 if TYPE_CHECKING:
+    from loopworkers_asgi import Page
+
     from ._workers import DjangoWorkers
 
 _logger = logging.getLogger("loopworkers")
 
 
-def workers_asgi(application: Any) -> Any:
+def workers_asgi(application: Any, *, page: Page | None = None) -> Any:
     """``application``, with the project's `workers` open while it is served.
 
     Args:
         application: what ``get_asgi_application()`` returns, or a router with that in it.
+        page: a live page for people, ``Page()`` for one at ``/loopworkers``; see
+            `loopworkers_asgi.Page`. It is not one of Django's: neither the project's middleware nor
+            ``ALLOWED_HOSTS`` apply to it.
 
     Raises ImproperlyConfigured if there is something wrong with the setting ``LOOPWORKERS``.
 
@@ -29,7 +34,10 @@ def workers_asgi(application: Any) -> Any:
     lifespan the workers open at the first request, and end with the event loop.
     """
     workers.configure()
-    return Lifespan(_OpenAtFirstRequest(CloseIterations(application), workers), workers)
+    app: Any = _OpenAtFirstRequest(CloseIterations(application), workers)
+    if page is not None:
+        app = Endpoints(app, page.apps(workers))
+    return Lifespan(app, workers)
 
 
 class _OpenAtFirstRequest:

@@ -15,7 +15,7 @@ from ._settings import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from loopworkers import WorkerPool
+    from loopworkers import CallEnd, WorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class DjangoWorkers(Workers):
     """
 
     def __init__(self) -> None:
+        self._observers_to_keep: list[Callable[[CallEnd], object]] = []
         super().__init__()
 
     def configure(self) -> None:
@@ -42,6 +43,12 @@ class DjangoWorkers(Workers):
             super().__init__(**options())
         except (TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"LOOPWORKERS: {error}") from error
+        for observer in self._observers_to_keep:
+            super().observe(observer)
+
+    def observe(self, observer: Callable[[CallEnd], object]) -> None:
+        self._observers_to_keep.append(observer)
+        super().observe(observer)
 
     async def __aenter__(self) -> Workers:
         if not self.is_open:  # else the next line tells what is wrong
