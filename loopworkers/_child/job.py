@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _contextvars import Context
+from _contextvars import copy_context
 from _struct import Struct
 from time import perf_counter
 
@@ -16,6 +16,7 @@ from .serve import COROUTINE, micros_since, not_transferable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextvars import Context
     from typing import Any, Protocol
 
     from .._wire.values import Encoded
@@ -52,7 +53,9 @@ def run_job(body: bytes, reporter: Reporter | None = None) -> bytes:
         call = memoryview(body)
         target, args, kwargs, pairs = decode(call[1:], call[0])
         function = import_target(target) if type(target) is str else target
-        context = Context() if pairs is None else restore(pairs)
+        context = restore(
+            pairs or [], copy_context()
+        )  # the engine may have things of its own there
         value = context.run(reporting, report, function, *args, **kwargs)
         if type(value) is COROUTINE:
             value = _run_coroutine(value, context)

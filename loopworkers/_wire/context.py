@@ -151,9 +151,10 @@ def for_thread() -> Context:
     return context
 
 
-def restore(pairs: list[tuple[bytes, int]]) -> Context:
-    """A context with those of ``pairs`` that can be rebuilt here."""
-    context = Context()
+def restore(pairs: list[tuple[bytes, int]], context: Context | None = None) -> Context:
+    """A context, a new one if none is given, with those of ``pairs`` that can be rebuilt here."""
+    if context is None:
+        context = Context()
     for body, flags in pairs:
         try:
             variable, value = decode(body, flags)

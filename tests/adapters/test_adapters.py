@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 import loopworkers
+import loopworkers.engines
 
 ADAPTERS = Path(__file__).resolve().parents[2] / "adapters"
 NAMES = sorted(path.parent.name for path in ADAPTERS.glob("*/pyproject.toml"))
+PUBLIC = {
+    *loopworkers.__all__,
+    *(f"engines.{name}" for name in loopworkers.engines.__all__),
+    "errors.RemoteTraceback",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -27,8 +33,7 @@ def test_it_uses_public_names_only(name: str) -> None:
             for module in imported:
                 package, _, inside = module.partition(".")
                 if package == "loopworkers":
-                    public = [*loopworkers.__all__, "errors.RemoteTraceback"]
-                    assert inside in public, f"{path}: {module}"
+                    assert inside in PUBLIC, f"{path}: {module}"
                 elif package in others:
                     assert "._" not in module, f"{path}: {module}"
 
