@@ -149,8 +149,8 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
             self._workers = kept.take(self._settings, self._make_workers)
             self._used = True
         self._reducers = {}
-        mapping = _MAPPING_WORKS and max_nbytes is not None and mmap_mode is not None
-        if mapping and "numpy" in sys.modules:
+        has_arrays = _MAPPING_WORKS and "numpy" in sys.modules
+        if has_arrays and max_nbytes is not None and mmap_mode is not None:
             from ._joblib.arrays import Arrays
 
             folder = temp_folder or os.environ.get("JOBLIB_TEMP_FOLDER")

@@ -77,7 +77,7 @@ def use() -> None:
     for task in (fail, kill):
         with pytest.raises((ZeroDivisionError, WorkerDied)):
             Parallel()(delayed(task)(array) for _ in range(10))
-    results: Any = Parallel(return_as="generator")(delayed(np.sum)(array) for _ in range(500))
+    results: Any = Parallel(return_as="generator")(delayed(worker)(array) for _ in range(500))
     next(results)
     with pytest.warns(UserWarning, match="tasks"):
         results.close()
