@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import calls, load, payload, ports, serving, start, workers
+from . import calls, engines, load, payload, ports, serving, start, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,4 +33,5 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "serve-isolates": serving.isolates,
     "serve-stuck": serving.stuck,
     "import": start.import_time,
+    "dask": engines.dask,  # whose clusters stay until the end of the run
 }
