@@ -9,7 +9,7 @@ class Contender:
 
     key: str
     label: str
-    group: str  # "ours", "peer" or "floor"
+    group: str  # "ours", "peer", "dask" or "floor"
     distribution: str | None = None  # whose version goes into the header
     loop: str = "asyncio"  # the event loop it is called from
     node: bool = False
@@ -32,6 +32,10 @@ _ALL = [
     Contender("anyio-process", "anyio.to_process", "peer", "anyio"),
     Contender("anyio-isolate", "anyio.to_interpreter", "peer"),
     Contender("trio-parallel", "trio-parallel (trio)", "peer", "trio-parallel", loop="trio"),
+    Contender("dask-pool", "loopworkers on Dask", "dask", "distributed"),
+    Contender("dask-pool-trio", "loopworkers on Dask, trio", "dask", loop="trio"),
+    Contender("dask-submit", "Dask's client, submit", "dask"),
+    Contender("dask-map", "Dask's client, map", "dask"),
     Contender("piscina", "piscina (Node)", "peer", "piscina", loop="node", node=True),
     Contender("tinypool", "tinypool (Node)", "peer", "tinypool", loop="node", node=True),
     Contender("worker-threads", "worker_threads (Node)", "peer", loop="node", node=True),

@@ -25,6 +25,11 @@ class Side:
         """The same as a coroutine, for what wants one and not just something to await."""
         return await self.call(function, *args)
 
+    async def burst(self, function: Callable[..., Any], calls: int) -> None:
+        """So many calls, all of them started before one is awaited."""
+        for started in [self.call(function) for _ in range(calls)]:
+            await started
+
 
 Opener = Callable[[int], AbstractAsyncContextManager[Side]]
 

@@ -68,6 +68,10 @@ def _opener(key: str) -> Opener:
         return ours.opener(key)
     if contender.group == "floor":
         return floor.opener
+    if contender.group == "dask":
+        from . import dasks
+
+        return dasks.opener(key)
     from . import peers
 
     return peers.opener(key)

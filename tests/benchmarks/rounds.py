@@ -82,6 +82,14 @@ async def throughput(stage: Stage, params: Params) -> Figures:
     return {"rate": done / took}
 
 
+async def burst(stage: Stage, params: Params) -> Figures:
+    """So many no-ops, all of them on their way at a time."""
+    side = await stage.side(params["workers"])
+    begin = clock()
+    await side.burst(work.nothing, params["calls"])
+    return {"rate": params["calls"] / (clock() - begin)}
+
+
 async def payload(stage: Stage, params: Params) -> Figures:
     """A large argument; either it comes back, or its size does."""
     side = await stage.side(params["workers"])
@@ -209,6 +217,7 @@ ROUNDS = {
     "first": first,
     "round_trip": round_trip,
     "throughput": throughput,
+    "burst": burst,
     "payload": payload,
     "batch": batch,
     "beside_a_long_call": beside_a_long_call,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import calls, load, parallel, payload, ports, serving, start, workers
+from . import calls, engines, load, parallel, payload, ports, serving, start, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,4 +36,5 @@ ROWS: dict[str, Callable[[Harness], Section]] = {
     "joblib-calls": parallel.calls,
     "joblib-search": parallel.search,
     "import": start.import_time,
+    "dask": engines.dask,  # whose clusters stay until the end of the run
 }
