@@ -280,13 +280,14 @@ def test_types_that_are_not_known(service: Service) -> None:
         ("/statistics", b"a,b\n", "text/csv"),
         ("/statistics", b"nothing", "multipart/form-data; boundary=edge"),
         ("/statistics", b"nothing", "multipart/form-data"),
+        ("/statistics", b"--edge\r\nbad\r\n\r\nx", "multipart/form-data; boundary=edge"),
         (
             "/statistics",
             b'--edge\r\nContent-Disposition: form-data; name="other"\r\n\r\nx\r\n--edge--\r\n',
             "multipart/form-data; boundary=edge",
         ),
     ],
-    ids=["no form", "a broken form", "no boundary", "no file"],
+    ids=["no form", "a broken form", "no boundary", "a broken header", "no file"],
 )
 def test_what_is_no_upload(service: Service, path: str, body: bytes, kind: str) -> None:
     assert service.ask("POST", path, body, {"Content-Type": kind}).status in (400, 415, 422)

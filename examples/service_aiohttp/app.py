@@ -7,6 +7,7 @@ import argparse
 from contextlib import suppress
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from loopworkers_aiohttp import WORKERS, Workers, setup
 from service_work.work import STATISTICS, BadInput, report, thumbnail
 
@@ -73,7 +74,7 @@ async def uploaded(request):
             if part.name == "file":
                 content_type = part.headers.get("Content-Type", "")
                 return content_type.split(";")[0], await part.read()
-    except ValueError as error:
+    except (ValueError, HttpProcessingError) as error:
         raise web.HTTPBadRequest(text=f"not a form: {error}") from None
     raise web.HTTPBadRequest(text="wanted: a form with a file named 'file'")
 

@@ -8,7 +8,7 @@ however much has come meanwhile.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from concurrent.futures import BrokenExecutor, CancelledError
 from functools import partial
 from threading import Lock, Thread
@@ -22,6 +22,7 @@ from .._child.job import unpack_answer
 from .._wire.values import decode
 from .._workers.base import Exit
 from .._workers.reports import set_progress
+from ..errors import EngineFailed
 from .engine import Job, JobLost
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class EngineRunner(Runner):
         self._settler = settler
         self._engine = engine
         self._most = max_workers
-        self._queue: deque[Call] = deque()
+        self._queue: OrderedDict[int, Call] = OrderedDict()  # by call; none that has ended
         self._held: dict[int, Future[bytes]] = {}  # by call; what the engine has of us
         self._given_up: set[int] = set()  # calls that have ended, while their bodies have not
         self._news: deque[Callable[[], None]] = deque()
@@ -67,8 +68,8 @@ class EngineRunner(Runner):
         self._connection.join()
         self._opened.set()
         if self._connection.error is not None:
-            waiting, self._queue = self._queue, deque()
-            for call in waiting:
+            waiting, self._queue = self._queue, OrderedDict()
+            for call in waiting.values():
                 self._settler.fail(call, self._connection.error)
         self._feed()
         self._tell_of_end()
@@ -86,16 +87,14 @@ class EngineRunner(Runner):
         elif self._has_room():
             self._submit(call)
         else:
-            self._queue.append(call)
+            self._queue[call.id] = call
 
     def _has_room(self) -> bool:
         return self._connection.is_open and (self._most is None or len(self._held) < self._most)
 
     def _feed(self) -> None:
         while self._queue and self._has_room():
-            call = self._queue.popleft()
-            if call.id in self._settler.unsettled:  # not cancelled while it waited
-                self._submit(call)
+            self._submit(self._queue.popitem(last=False)[1])
 
     def _submit(self, call: Call) -> None:
         call.sent_at = perf_counter()
@@ -111,6 +110,8 @@ class EngineRunner(Runner):
 
     def withdraw(self, call: Call) -> Future[bytes] | None:
         self._hear_news()  # its answer may have come
+        # A body that never ends must not have the calls behind it pile up that were given up.
+        self._queue.pop(call.id, None)
         return self._held.get(call.id)
 
     def give_up(self, call: Call, running_on: Future[bytes], *, stop: bool) -> None:
@@ -167,7 +168,11 @@ class EngineRunner(Runner):
         if error is not None:
             self._settle_failure(call, error)
             return
-        frame, progress = unpack_answer(future.result())
+        try:
+            frame, progress = unpack_answer(future.result())
+        except Exception as error:  # the workers have another version of this, say
+            self._settle_failure(call, _no_answer(error))
+            return
         if progress and progress != call.progress:
             set_progress(call, progress)
         self._settler.answer(self, call, frame, frame.payload)
@@ -194,7 +199,7 @@ class EngineRunner(Runner):
         if call.retries > 0 and not self._ending:
             call.retries -= 1
             self._settler.counters.retried += 1
-            self._queue.append(call)
+            self._queue[call.id] = call
             # In the loop's next turn: an engine that fails at once must not keep it here.
             self._loop.call_soon(self._feed)
             return
@@ -238,12 +243,11 @@ class EngineRunner(Runner):
 
     def figures(self) -> Figures:
         size = self._engine.size() if self._connection.is_open else 0
-        unsettled = self._settler.unsettled
         return Figures(
             workers=size,
             ready=size,
             idle=max(size - len(self._held), 0),
-            waiting=sum(call.id in unsettled for call in self._queue),
+            waiting=len(self._queue),
         )
 
 
@@ -253,6 +257,15 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, CancelledError):
         return "was told by somebody else to drop it"
     return f"died, as the executor says ({error})"
+
+
+def _no_answer(error: Exception) -> EngineFailed:
+    failed = EngineFailed(
+        f"what came back is not an answer of run_job ({error!r}): have the same version of "
+        "loopworkers here and where the workers are"
+    )
+    failed.__cause__ = error
+    return failed
 
 
 class _Connection:

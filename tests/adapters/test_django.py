@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -208,6 +209,34 @@ def test_without_a_lifespan_they_open_at_the_first_request(tmp_path: Path) -> No
         "this server has no ASGI lifespan: workers end with its event loop",
         "[b'5', b'5', b'5'] by 1",
     ]
+
+
+def test_an_opening_that_failed_is_tried_again_by_the_next_request() -> None:
+    from loopworkers_django._asgi import _OpenAtFirstRequest
+
+    class Flaky:
+        openings = 0
+
+        async def __aenter__(self) -> None:
+            self.openings += 1
+            if self.openings == 1:
+                raise OSError("too many open files")
+
+    answered: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        answered.append(scope)
+
+    async def main() -> None:
+        flaky: Any = Flaky()
+        opened = _OpenAtFirstRequest(app, flaky)
+        with pytest.raises(OSError, match="too many"):
+            await opened({"type": "http"}, None, None)
+        await opened({"type": "http"}, None, None)
+        await opened({"type": "http"}, None, None)
+        assert (len(answered), flaky.openings) == (2, 2)
+
+    asyncio.run(main())
 
 
 # --- client gone ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import contract_work as work
@@ -341,6 +341,32 @@ async def test_a_request_through_a_proxy_needs_the_token(adapter: str, server: s
             headers["authorization"] = f"Bearer {TOKEN}"
             async with connected(port) as client:
                 assert (await client.get("/loopworkers", **headers)).status == 200
+
+
+@everywhere
+async def test_a_proxy_that_adds_no_header_but_speaks_http_1_0_needs_the_token(
+    adapter: str, server: str
+) -> None:
+    """As nginx does with a `proxy_pass` and nothing else."""
+    import anyio
+
+    async def ask_as_nginx(port: int, path: str) -> bytes:
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            request = f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+            await stream.send(request.encode())
+            received = b""
+            with suppress(anyio.EndOfStream):
+                while True:
+                    received += await stream.receive()
+        return received
+
+    async with mounted(adapter, server, Page()) as (port, _):
+        refused = await ask_as_nginx(port, "/loopworkers")
+        assert b" 403 " in refused.split(b"\r\n")[0]
+        assert b"Page(token=...)" in refused
+    async with mounted(adapter, server, Page(token=TOKEN)) as (port, _):
+        let_in = await ask_as_nginx(port, f"/loopworkers?token={TOKEN}")
+        assert b" 200 " in let_in.split(b"\r\n")[0]
 
 
 @everywhere

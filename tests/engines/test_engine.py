@@ -252,6 +252,21 @@ async def test_a_call_that_waits_here_is_dropped() -> None:
         assert not engine.stopped
 
 
+async def test_calls_that_were_given_up_do_not_pile_up_behind_a_body() -> None:
+    engine = HandEngine()
+    async with WorkerPool(engine, max_workers=1) as pool:
+        pool.run(work.echo, 0).cancel()  # its body goes on
+        for _ in range(10):
+            with pytest.raises(CallTimeout):
+                await pool.options(timeout=0.001).run(work.echo, 1)
+        last = pool.run(work.echo, 2)
+        assert pool.stats().waiting == len(pool._runner._queue) == 1
+        engine.run_next()
+        await eventually(lambda: engine.jobs)
+        engine.run_next()
+        assert await last == 2
+
+
 # --- cancelling ---
 
 
@@ -384,6 +399,18 @@ async def test_another_failure_of_the_engine_says_whose_it_is() -> None:
         with pytest.raises(ModuleNotFoundError) as caught:
             await future
         assert "raised by engine hand, not by contract_work.echo" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"x" * 5])
+async def test_what_is_no_answer_fails_its_call_alone(answer: Any) -> None:
+    engine = HandEngine()
+    async with WorkerPool(engine) as pool:
+        first, second = pool.run(work.echo, 1), pool.run(work.echo, 2)
+        engine.jobs.pop(0)[1].set_result(answer)
+        engine.run_next()
+        with pytest.raises(EngineFailed, match="not an answer of run_job"):
+            await first
+        assert await second == 2
 
 
 async def test_an_executor_that_was_shut_down() -> None:

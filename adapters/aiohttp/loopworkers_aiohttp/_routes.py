@@ -50,6 +50,7 @@ def _scope_of(request: web.Request) -> dict[str, Any]:
     peer = request.get_extra_info("peername")
     return {
         "type": "http",
+        "http_version": "{}.{}".format(*request.version),
         "method": request.method,
         "scheme": request.scheme,
         "path": request.path,

@@ -62,4 +62,10 @@ class _OpenAtFirstRequest:
             # A task, because the pool of an open block is the current one in the block's context,
             # and this request's is no block.
             self._opening = asyncio.create_task(self._workers.__aenter__())
-        await asyncio.shield(self._opening)
+        opening = self._opening
+        try:
+            await asyncio.shield(opening)
+        except Exception:
+            if self._opening is opening:
+                self._opening = None  # the next request tries again
+            raise

@@ -90,6 +90,14 @@ def _not_local(scope: Scope) -> Refusal | None:
                 "This page is shown to this machine only, and the request came by a proxy "
                 f"(it has {name.decode('latin-1')}). {_NEEDS_TOKEN}",
             )
+    if scope.get("http_version") in ("1.0", "0.9"):
+        # nginx, unless it is told to, adds no header and gives the host's name as it calls it
+        # itself: as if it were a browser here. But it speaks HTTP/1.0, and browsers do not.
+        return Refusal(
+            403,
+            "This page is shown to this machine only, and the request came by HTTP/1.0, as those "
+            f"of some proxies do. {_NEEDS_TOKEN}",
+        )
     client = scope.get("client")
     if not client:
         return Refusal(

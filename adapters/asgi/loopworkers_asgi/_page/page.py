@@ -62,7 +62,8 @@ class Page:
         token: who brings it along sees the page; 16 characters or more. A browser is given it
             once, as ``?token=``, and has a cookie from then on; programs send
             ``Authorization: Bearer``. None: the page is shown to this machine only, and to nobody
-            behind a proxy or a Unix socket, where it cannot be told who asks.
+            behind a Unix socket or a proxy that shows itself, where it cannot be told who asks.
+            Needed behind any other proxy.
         max_watchers: how many may look at the same time; one more is answered 503.
 
     It shows names of functions and what they raised, with tracebacks; never arguments or
