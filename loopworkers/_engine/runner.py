@@ -170,8 +170,8 @@ class EngineRunner(Runner):
             return
         try:
             frame, progress = unpack_answer(future.result())
-        except Exception as error:  # the workers have another version of this, say
-            self._settle_failure(call, _no_answer(error))
+        except Exception as broken:  # the workers have another version of this, say
+            self._settle_failure(call, _no_answer(broken))
             return
         if progress and progress != call.progress:
             set_progress(call, progress)

@@ -17,7 +17,7 @@ import joblib.test
 import pytest
 
 HERE = Path(__file__).parent
-PARTS = 12  # so that none takes long, and several run at a time
+PARTS = 30  # so that none takes long, and several run at a time
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -46,4 +46,4 @@ def test_part(part: int, tmp_path: Path) -> None:
     summary = ended.stdout.splitlines()[-1]
     passed = re.search(r"(\d+) passed", summary)
     assert passed is not None, summary
-    assert int(passed[1]) > 10, summary  # that it does not pass for want of tests
+    assert int(passed[1]) > 4, summary  # that it does not pass for want of tests
