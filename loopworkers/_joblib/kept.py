@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
     from .._executor import WorkerExecutor
 
+# Calls in several threads have executors of their own: so many are kept, and no more, because each
+# has a thread even when its workers have ended for want of work.
+_MOST = 2
+
 # Settings are compared, not hashed: an initializer's arguments may be lists.
 _idle: list[tuple[Any, WorkerExecutor]] = []
 _lock = Lock()
@@ -33,8 +37,12 @@ def take(settings: Any, make: Callable[[], WorkerExecutor]) -> WorkerExecutor:
 
 
 def give_back(settings: Any, executor: WorkerExecutor) -> None:
+    """Keep it for the next call, in the place of the one that has been idle longest if need be."""
     with _lock:
         _idle.append((settings, executor))
+        too_many = [_idle.pop(0)[1]] if len(_idle) > _MOST else []
+    for each in too_many:
+        each.shutdown(wait=False)
 
 
 def shutdown() -> None:

@@ -410,7 +410,16 @@ async def test_only_this_machine_is_let_in(client: Any, status: int) -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize(
-    "hosts", [[], [b""], [b"["], [b"localhost", b"localhost"], [b"localhost@evil.example"]]
+    "hosts",
+    [
+        [],
+        [b""],
+        [b"["],
+        [b"localhost", b"localhost"],
+        [b"localhost@evil.example"],
+        [b"evil.example@localhost"],
+        [b"localhost/x@evil.example"],
+    ],
 )
 async def test_odd_hosts_are_refused(hosts: list[bytes]) -> None:
     app = Page().apps(Workers())["/loopworkers"]
@@ -481,6 +490,8 @@ def test_wrong_arguments_are_refused_where_they_are_written() -> None:
     for token in ("", "short"):
         with pytest.raises(ValueError, match="needs 16 characters or more"):
             Page(token=token)
+    with pytest.raises(ValueError, match="ASCII"):
+        Page(token="é" * 20)
     for path in ("", "/", "loopworkers", "/loopworkers/", "/{name}", "/a b", "/<x>", "/é"):
         with pytest.raises(ValueError, match="must be like"):
             Page(path)

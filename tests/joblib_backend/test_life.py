@@ -50,6 +50,24 @@ def test_workers_without_work_end() -> None:
     assert pids(idle_timeout=0.1).isdisjoint(used)
 
 
+def test_calls_in_many_threads_leave_few_workers_for_the_next() -> None:
+    all_work = threading.Barrier(5)
+
+    def call() -> None:
+        with parallel_config("loopworkers", n_jobs=2):
+            results = Parallel(return_as="generator")(delayed(worker)(n) for n in range(4))
+            all_work.wait(60)  # none has ended yet
+            used.update(results)
+
+    used: set[int] = set()
+    threads = [threading.Thread(target=call) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    eventually(lambda: sum(map(is_there, used)) <= 4, "those of two calls are kept")
+
+
 def processes() -> set[int]:
     return {child.pid for child in psutil.Process().children(recursive=True)}
 

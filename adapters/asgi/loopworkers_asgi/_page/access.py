@@ -40,6 +40,8 @@ class Access:
                 f"{len(token)}: make one by `python -c 'import secrets; "
                 "print(secrets.token_urlsafe())'`, or give None to show the page to this machine"
             )
+        if token is not None and not token.isascii():
+            raise ValueError("the token of the page has to be ASCII: headers carry nothing else")
         self._token = token
         # Browsers keep the cookie: the token cannot be had from it. All ports of a host share
         # their cookies, so two pages need two names.
@@ -129,6 +131,8 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_local_name(host: str) -> bool:
+    if any(character in host for character in "@/?#\\"):
+        return False  # of which a URL has its name elsewhere
     try:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
