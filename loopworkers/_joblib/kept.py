@@ -28,7 +28,7 @@ def take(settings: Any, make: Callable[[], WorkerExecutor]) -> WorkerExecutor:
                 return executor
         others = _take_all()
     for executor in others:
-        executor.shutdown(wait=False)
+        executor.shutdown()
     return make()
 
 

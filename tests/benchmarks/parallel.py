@@ -18,12 +18,14 @@ def _load(backend: str) -> None:
 
 
 async def calls(stage: Stage, params: Params) -> Figures:
-    """No-ops, as many to a batch as joblib thinks fit. Its loop is in the way of nobody."""
+    """No-ops, as many to a batch as joblib thinks fit or as the parameters say."""
     _load(params["backend"])
     from joblib import Parallel, delayed
 
     def run(calls: int) -> None:
-        parallel = Parallel(n_jobs=params["workers"], backend=params["backend"])
+        parallel = Parallel(
+            n_jobs=params["workers"], backend=params["backend"], batch_size=params["batch_size"]
+        )
         parallel(delayed(work.same)(number) for number in range(calls))
 
     run(100)

@@ -17,10 +17,9 @@ import joblib.test
 import pytest
 
 HERE = Path(__file__).parent
-PARTS = 4  # so that several can run at a time
+PARTS = 12  # so that none takes long, and several run at a time
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_part(part: int, tmp_path: Path) -> None:
     tests = Path(joblib.test.__file__).with_name("test_parallel.py")
@@ -28,13 +27,13 @@ def test_part(part: int, tmp_path: Path) -> None:
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "selection", "-p", "no:cacheprovider"),
-            *("-c", os.devnull, "--rootdir", str(tmp_path), "--timeout", "120", str(tests)),
+            *("-c", os.devnull, "--rootdir", str(tmp_path), "--timeout", "60", str(tests)),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=580,
+        timeout=110,
         check=False,
         cwd=tmp_path,
         env={
@@ -47,4 +46,4 @@ def test_part(part: int, tmp_path: Path) -> None:
     summary = ended.stdout.splitlines()[-1]
     passed = re.search(r"(\d+) passed", summary)
     assert passed is not None, summary
-    assert int(passed[1]) > 40, summary  # that it does not pass for want of tests
+    assert int(passed[1]) > 10, summary  # that it does not pass for want of tests
