@@ -142,12 +142,12 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
                 # The generator of an earlier Parallel is not at its end, or another thread's
                 # is at work: this one gets workers of its own.
                 raise joblib.FallbackToBackend(self._another())
-            kind = options.pop("kind", "process")
-            options.setdefault("idle_timeout", _IDLE_TIMEOUT)
-            environment = self._prepare_worker_env(n_jobs=n_jobs) if kind == "process" else None
-            self._settings = _Settings(kind, n_jobs, environment, options)
-            self._workers = kept.take(self._settings, self._make_workers)
             self._used = True
+        try:
+            self._workers = self._take_workers(n_jobs, **options)
+        except BaseException:
+            self._used = False
+            raise
         self._reducers = {}
         has_arrays = _MAPPING_WORKS and "numpy" in sys.modules
         if has_arrays and max_nbytes is not None and mmap_mode is not None:
@@ -164,6 +164,12 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
             inner_max_num_threads=self.inner_max_num_threads,
             **self.backend_kwargs,
         )
+
+    def _take_workers(self, n_jobs: int, kind: Kind = "process", **options: Any) -> WorkerExecutor:
+        environment = self._prepare_worker_env(n_jobs=n_jobs) if kind == "process" else None
+        options.setdefault("idle_timeout", _IDLE_TIMEOUT)
+        self._settings = _Settings(kind, n_jobs, environment, options)
+        return kept.take(self._settings, self._make_workers)
 
     def _make_workers(self) -> WorkerExecutor:
         kind, n_jobs, environment, options = self._settings
@@ -209,8 +215,7 @@ class LoopworkersBackend(joblib.AutoBatchingMixin, joblib.ParallelBackendBase): 
             workers.kill_workers()
             workers.shutdown()
         if ensure_ready:
-            with self._lock:
-                self._workers = kept.take(self._settings, self._make_workers)
+            self._workers = kept.take(self._settings, self._make_workers)
 
     def terminate(self) -> None:
         """Let go of the workers; they stay for the next call."""

@@ -32,7 +32,7 @@ def take(settings: Any, make: Callable[[], WorkerExecutor]) -> WorkerExecutor:
                 return executor
         others = _take_all()
     for executor in others:
-        executor.shutdown(wait=False)
+        executor.shutdown()
     return make()
 
 
@@ -42,7 +42,7 @@ def give_back(settings: Any, executor: WorkerExecutor) -> None:
         _idle.append((settings, executor))
         too_many = [_idle.pop(0)[1]] if len(_idle) > _MOST else []
     for each in too_many:
-        each.shutdown(wait=False)
+        each.shutdown()
 
 
 def shutdown() -> None:
