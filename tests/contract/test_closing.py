@@ -56,8 +56,8 @@ async def test_closing_with_a_grace_stops_what_takes_longer(own_memory: str, gat
     async with WorkerPool(own_memory, max_workers=2) as pool:
         quick, slow = pool.run(work.echo, 1), pool.run(work.busy, str(gate))
         await gate.begun()
+        assert await quick == 1  # on a busy machine its worker may not have started yet
         await pool.aclose(grace=0.2)
-        assert quick.result() == 1
         assert slow.cancelled()
         with pytest.raises(PoolClosed):
             pool.run(work.echo, 1)

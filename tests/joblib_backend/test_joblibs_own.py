@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 PARTS = 30  # so that none takes long, and several run at a time
 
 
+@pytest.mark.timeout(300)  # others run beside it
 @pytest.mark.parametrize("part", range(PARTS))
 def test_part(part: int, tmp_path: Path) -> None:
     tests = Path(joblib.test.__file__).with_name("test_parallel.py")
@@ -27,13 +28,13 @@ def test_part(part: int, tmp_path: Path) -> None:
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "selection", "-p", "no:cacheprovider"),
-            *("-c", os.devnull, "--rootdir", str(tmp_path), "--timeout", "60", str(tests)),
+            *("-c", os.devnull, "--rootdir", str(tmp_path), "--timeout", "120", str(tests)),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
         cwd=tmp_path,
         env={

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from .helpers import run_script
 
 PROGRAM = """
@@ -59,8 +61,9 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.timeout(300)  # others run beside it
 def test_the_same_scores_as_with_loky() -> None:
-    results = json.loads(run_script(PROGRAM, timeout=110))
+    results = json.loads(run_script(PROGRAM, timeout=280))
     assert results["loopworkers"] == results["loky"] == results["threads"]
     (first, *_), (score, *_), forest = results["loopworkers"]
     assert 0.5 < first[0] <= 1
