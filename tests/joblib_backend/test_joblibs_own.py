@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 import joblib.test
@@ -20,6 +21,11 @@ HERE = Path(__file__).parent
 PARTS = 30  # so that none takes long, and several run at a time
 
 
+VERSION = ".".join(map(str, sys.version_info[:2]))
+IS_FOR = [line.rpartition(" ")[2] for line in metadata("joblib").get_all("Classifier") or ()]
+
+
+@pytest.mark.skipif(VERSION not in IS_FOR, reason=f"joblib is not yet for Python {VERSION}")
 @pytest.mark.timeout(300)  # others run beside it
 @pytest.mark.parametrize("part", range(PARTS))
 def test_part(part: int, tmp_path: Path) -> None:
