@@ -195,6 +195,17 @@ class NotHereGroup(ExceptionGroup):
         return fail_while_loading, ()
 
 
+def recurse_with_tblib() -> None:
+    import tblib.pickling_support
+
+    tblib.pickling_support.install()
+    _recurse()
+
+
+def _recurse() -> None:
+    _recurse()
+
+
 def throw_not_here(name: str, text: str) -> None:
     error: Exception
     if name == "NotHereGroup":

@@ -123,6 +123,17 @@ async def test_an_exception_that_cannot_be_built_again_arrives_as_a_named_error(
         assert await pool.run(work.echo, 1) == 1
 
 
+async def test_a_recursion_without_end_where_exceptions_take_their_tracebacks_along(
+    own_memory: str,
+) -> None:
+    pytest.importorskip("tblib")
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.recurse_with_tblib)
+        assert type(error) is RecursionError
+        assert "maximum recursion depth" in str(error)
+        assert "recurse_with_tblib" in "".join(traceback.format_exception(error))
+
+
 async def test_an_exception_whose_text_raises(kind: str) -> None:
     async with WorkerPool(kind, max_workers=1) as pool:
         error = await failure(pool, work.throw_named, "BadStr", 1)
