@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._backing import Figures, Runner
 from ._settle import MOST_AHEAD
-from ._stats import WorkerState
+from ._stats import state_of
 from ._wire.frames import RETIRE, Frame
 from ._workers.base import Exit, Listener, Worker
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._call import Call
     from ._loop import Loop
     from ._settle import Settler
+    from ._stats import WorkerState
     from ._workers.settings import Settings
 
 # A call that runs this much longer (seconds) than its like do has nothing behind it any more.
@@ -455,25 +456,7 @@ class Dispatcher(Runner, Listener):
         self.counters.busy = max(self.counters.busy, busy)
 
     def states(self) -> list[WorkerState]:
-        return [_state_of(worker) for worker in self.workers.values()]
-
-
-def _state_of(worker: Worker) -> WorkerState:
-    running = next(iter(worker.calls.values()), None) if worker.ready else None
-    state: Any = "idle" if running is None else "busy"
-    if worker.leaving:
-        state = "stopping"
-    elif not worker.ready:
-        state = "starting"
-    return WorkerState(
-        id=worker.id,
-        state=state,
-        call=None if running is None else running.name,
-        ran=0.0 if running is None else perf_counter() - worker.moved_at,
-        ahead=len(worker.calls) - (running is not None),
-        answered=worker.answered,
-        busy=worker.busy_for(),
-    )
+        return [state_of(worker) for worker in self.workers.values()]
 
 
 def _has_lost_handles(call: Call) -> bool:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ._workers.base import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +113,21 @@ class WorkerState:
     ahead: int
     answered: int
     busy: float
+
+
+def state_of(worker: Worker) -> WorkerState:
+    running = next(iter(worker.calls.values()), None) if worker.ready else None
+    state: Any = "idle" if running is None else "busy"
+    if worker.leaving:
+        state = "stopping"
+    elif not worker.ready:
+        state = "starting"
+    return WorkerState(
+        id=worker.id,
+        state=state,
+        call=None if running is None else running.name,
+        ran=0.0 if running is None else perf_counter() - worker.moved_at,
+        ahead=len(worker.calls) - (running is not None),
+        answered=worker.answered,
+        busy=worker.busy_for(),
+    )

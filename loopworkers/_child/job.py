@@ -53,9 +53,8 @@ def run_job(body: bytes, reporter: Reporter | None = None) -> bytes:
         call = memoryview(body)
         target, args, kwargs, pairs = decode(call[1:], call[0])
         function = import_target(target) if type(target) is str else target
-        context = restore(
-            pairs or [], copy_context()
-        )  # the engine may have things of its own there
+        # A copy: the engine may have things of its own there.
+        context = restore(pairs or [], copy_context())
         value = context.run(reporting, report, function, *args, **kwargs)
         if type(value) is COROUTINE:
             value = _run_coroutine(value, context)

@@ -136,16 +136,16 @@ class Dealer:
             try:
                 fd, peer = accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                break
+                return
             except OSError as error:
                 if error.errno in (EMFILE, ENFILE):
                     _logger.error("cannot accept a connection: %s", error)
                     self._pause()
                     self._loop.call_later(_NO_DESCRIPTOR_PAUSE, self.go_on)
-                break
+                return
             self._deal(number, fd, peer)
             if not self._accepting or not arrived():
-                break
+                return
 
     def _deal(self, number: int, fd: int, peer: Any) -> None:
         worker = self._choose(peer, self._workers)

@@ -68,18 +68,15 @@ def _throughput(harness: Harness, name: str, *, apart: bool) -> Section:
             must = 0.97 if key == "shared" else 0.85
             line.checks = [judge(value, times(value, "uvicorn"), must, None, "x", more=True)]
         lines.append(line)
-    remark = (
-        f"wrk with {CONNECTIONS} clients, as a process among those that serve; "
-        if not apart
-        else f"wrk with {CONNECTIONS} clients, which Linux gives as much as all that serve; "
-    )
-    remark += (
-        "httptools and asyncio's loop for all. The policies but `shared` accept in the primary and "
-        "hand each connection over."
-    )
     title = f"Requests a second by {WORKERS} process workers, a connection for each"
+    share = "as a process among those that serve"
     if apart:
         title += ", load from another session"
+        share = "which Linux gives as much as all that serve"
+    remark = (
+        f"wrk with {CONNECTIONS} clients, {share}; httptools and asyncio's loop for all. The "
+        "policies but `shared` accept in the primary and hand each connection over."
+    )
     return Section(name, title, lines, [remark])
 
 
