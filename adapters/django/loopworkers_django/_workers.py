@@ -15,7 +15,7 @@ from ._settings import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from loopworkers import CallEnd, WorkerPool
+    from loopworkers import WorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,21 +34,16 @@ class DjangoWorkers(Workers):
     """
 
     def __init__(self) -> None:
-        self._observers_to_keep: list[Callable[[CallEnd], object]] = []
         super().__init__()
 
     def configure(self) -> None:
         """Read the setting; raises ImproperlyConfigured for what is wrong with it."""
+        observers = self._observers  # the page's, which are no option
         try:
             super().__init__(**options())
         except (TypeError, ValueError) as error:
             raise ImproperlyConfigured(f"LOOPWORKERS: {error}") from error
-        for observer in self._observers_to_keep:
-            super().observe(observer)
-
-    def observe(self, observer: Callable[[CallEnd], object]) -> None:
-        self._observers_to_keep.append(observer)
-        super().observe(observer)
+        self._observers = observers
 
     async def __aenter__(self) -> Workers:
         if not self.is_open:  # else the next line tells what is wrong

@@ -11,6 +11,7 @@ import anyio
 
 from loopworkers import PoolClosed, loop_delay
 
+from .._disconnect import CancelOnDisconnect
 from .._respond import respond
 from .access import Access
 from .query import in_query
@@ -90,7 +91,7 @@ class Page:
         # Links are relative: the page does not know the prefix that a proxy may have taken away.
         name = self.path.rpartition("/")[2]
         html = folder.joinpath("page.html").read_text("utf-8").replace("{page}", name)
-        events = _Events(Recorder(workers), self._max_watchers)
+        events = CancelOnDisconnect(_Events(Recorder(workers), self._max_watchers))
         apps: dict[str, ASGIApp] = {
             self.path: _Guarded(self._access, _Html(self._access, html, name)),
             f"{self.path}/events": _Guarded(self._access, events),
@@ -167,13 +168,9 @@ class _Events:
         else:
             self._watchers += 1
             try:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
-                    try:
-                        await self._tell(in_query(scope, "after"), send)
-                    except OSError:
-                        pass  # the client is gone
-                    group.cancel_scope.cancel()
+                await self._tell(in_query(scope, "after"), send)
+            except OSError:
+                pass  # the client is gone
             finally:
                 self._watchers -= 1
 
@@ -200,17 +197,6 @@ class _Events:
         await send({"type": "http.response.body", "body": body, "more_body": True})
         new_mark: str = event["mark"]
         return new_mark
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    message = await receive()
-    while message["type"] == "http.request" and message.get("more_body", False):
-        message = await receive()
-    if message["type"] == "http.request":
-        message = await receive()
-    # Else it is middleware that repeats the body for ever.
-    if message["type"] == "http.disconnect":
-        scope.cancel()
 
 
 def _headers(content_type: str) -> Headers:
