@@ -12,14 +12,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
-from contract_fixtures import libuv_has_its_pipe, nothing_is_left
+from contract_fixtures import certificate, libuv_has_its_pipe, nothing_is_left
 from contract_help import Gate
 from web_help import SERVERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["libuv_has_its_pipe", "nothing_is_left"]
+__all__ = ["certificate", "libuv_has_its_pipe", "nothing_is_left"]
 
 
 @pytest.fixture(params=SERVERS)

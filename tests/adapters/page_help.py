@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from loopworkers_asgi import Workers
-from web_help import answer, serving
+from web_help import answer, serving, serving_aiohttp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +24,7 @@ async def mounted(
     options = {"max_workers": 1, **options}
     if adapter == "aiohttp":
         workers = Workers(**options)
-        serve = _serving_aiohttp(workers, page)
+        serve = serving_aiohttp(_aiohttp(workers, page), shutdown_timeout=30)
     elif adapter == "quart":
         app, workers = _quart(server, page, options)
         serve = serving(app, server)
@@ -83,18 +82,10 @@ def _quart(server: str, page: Page | None, options: Any) -> tuple[Any, Workers]:
     return app, QuartWorkers(app, page=page, **options)
 
 
-@asynccontextmanager
-async def _serving_aiohttp(workers: Workers, page: Page | None) -> AsyncIterator[int]:
+def _aiohttp(workers: Workers, page: Page | None) -> Any:
     from aiohttp import web
     from loopworkers_aiohttp import setup
 
     app = web.Application()
     setup(app, workers, page=page)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=30)
-    await runner.setup()
-    try:
-        listener = socket.create_server(("127.0.0.1", 0))
-        await web.SockSite(runner, listener).start()
-        yield listener.getsockname()[1]
-    finally:
-        await runner.cleanup()
+    return app

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +15,7 @@ import h11
 import pytest
 from contract_help import Gate, eventually, on_both_asyncios
 from web_help import come_and_go, connected, get
+from web_help import serving_aiohttp as serving
 from web_socket import Socket
 
 pytest.importorskip("aiohttp")
@@ -166,20 +166,6 @@ class App:
 @pytest.fixture
 def app(gate: Gate) -> App:
     return App(gate)
-
-
-@asynccontextmanager
-async def serving(app: web.Application, **options: Any) -> AsyncIterator[int]:
-    options = {"access_log": None, "shutdown_timeout": 5, **options}
-    runner = web.AppRunner(app, **options)
-    await runner.setup()
-    try:
-        # Not a TCPSite: uvloop would resolve its address in libuv's threads, which stay.
-        listener = socket.create_server(("127.0.0.1", 0))
-        await web.SockSite(runner, listener).start()
-        yield listener.getsockname()[1]
-    finally:
-        await runner.cleanup()
 
 
 # --- lifetime ------------------------------------------------------------------------------------

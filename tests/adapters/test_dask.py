@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -406,23 +404,6 @@ async def test_another_version_is_told(tmp_path: Path) -> None:
 
 
 # --- TLS ---
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """One that is its own authority, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes a certificate, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    made = str(folder / "certificate.pem"), str(folder / "key.pem")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test"
-    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*command.split(), *extension, "-out", made[0], "-keyout", made[1]],
-        check=True,
-        capture_output=True,
-    )
-    return made
 
 
 async def test_tls(certificate: tuple[str, str], tmp_path: Path) -> None:

@@ -47,6 +47,22 @@ async def serving(app: Any, server: str, *, port: int = 0, **options: Any) -> As
             stop()
 
 
+@asynccontextmanager
+async def serving_aiohttp(app: Any, **options: Any) -> AsyncIterator[int]:
+    """The same for an application of aiohttp, by its own server, with options of its AppRunner."""
+    from aiohttp import web
+
+    runner = web.AppRunner(app, **{"access_log": None, "shutdown_timeout": 5, **options})
+    await runner.setup()
+    try:
+        # Not a TCPSite: uvloop would resolve its address in libuv's threads, which stay.
+        listener = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(runner, listener).start()
+        yield listener.getsockname()[1]
+    finally:
+        await runner.cleanup()
+
+
 async def _uvicorn(
     app: Any, listener: socket.socket, server: str, options: Any, *, task_status: Any
 ) -> None:

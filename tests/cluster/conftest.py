@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
 from binding_help import opened, short_path
-from contract_fixtures import libuv_has_its_pipe, nothing_is_left
+from contract_fixtures import certificate, libuv_has_its_pipe, nothing_is_left
 from contract_help import KindParams
 
 __all__ = [
     "anyio_backend",
+    "certificate",
     "kind",
     "libuv_has_its_pipe",
     "nothing_is_left",

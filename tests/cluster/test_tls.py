@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +19,25 @@ ENDED = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)
 LOCAL = "127.0.0.1:0"
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """A certificate for 127.0.0.1, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes a certificate, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    made = [str(folder / "certificate.pem"), str(folder / "key.pem")]
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test"
-    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run(
-        [*command.split(), *extension, "-out", made[0], "-keyout", made[1]],
-        check=True,
-        capture_output=True,
-    )
-    return made
-
-
 @pytest.fixture
-def trusting(files: list[str]) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=files[0])
+def trusting(certificate: tuple[str, str]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=certificate[0])
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
 async def test_a_member_serves_tls(
-    kind: Any, policy: Any, backend: Any, files: list[str], trusting: ssl.SSLContext, caplog: Any
+    kind: Any,
+    policy: Any,
+    backend: Any,
+    certificate: tuple[str, str],
+    trusting: ssl.SSLContext,
+    caplog: Any,
 ) -> None:
     skip_without(backend, kind)
     async with Cluster(
         members.serve_tls,
-        *files,
+        *certificate,
         workers=2,
         kind=kind,
         listen=LOCAL,
@@ -80,17 +66,17 @@ def test_serve_with_tls(
     kind: str,
     in_one_file: bool,
     tmp_path: Path,
-    files: list[str],
+    certificate: tuple[str, str],
     trusting: ssl.SSLContext,
 ) -> None:
     pytest.importorskip(server)
     import http.client
 
     (tmp_path / "app.py").write_text(APP)
-    options = ["--certfile", files[0], "--keyfile", files[1]]
+    options = ["--certfile", certificate[0], "--keyfile", certificate[1]]
     if in_one_file:
         both = tmp_path / "both.pem"
-        both.write_text("".join(Path(file).read_text() for file in files))
+        both.write_text("".join(Path(file).read_text() for file in certificate))
         options = ["--certfile", str(both)]
     policy = "round_robin" if in_one_file else "shared"
     with Served(
