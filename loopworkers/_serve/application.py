@@ -100,10 +100,11 @@ class Watched:
     def _closing_if_stopping(self, send: Send) -> Send:
         is_stopping = self._is_stopping
 
-        async def send_checked(message: dict[str, Any]) -> None:
-            if is_stopping() and message["type"] == "http.response.start":
+        # Not async, which would be one more coroutine for each message.
+        def send_checked(message: dict[str, Any]) -> Awaitable[None]:
+            if message["type"] == "http.response.start" and is_stopping():
                 message = _with_close(message)
-            await send(message)
+            return send(message)
 
         return send_checked
 

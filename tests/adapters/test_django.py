@@ -137,6 +137,14 @@ async def test_they_can_be_opened_without_a_server(shop: Shop) -> None:
     assert not workers.is_open
 
 
+async def test_asgi_py_may_be_imported_while_they_are_open(shop: Shop) -> None:
+    async with workers:
+        workers_asgi(shop.django)
+        assert workers.stats().workers == 1
+        assert await workers.run(work.echo, 5) == 5
+    assert not workers.is_open
+
+
 UNDER_WSGI = """
 import logging
 

@@ -37,7 +37,13 @@ class DjangoWorkers(Workers):
         super().__init__()
 
     def configure(self) -> None:
-        """Read the setting; raises ImproperlyConfigured for what is wrong with it."""
+        """Read the setting, unless they are open.
+
+        Raises:
+            ImproperlyConfigured: of what is wrong with it.
+        """
+        if self.is_open:
+            return  # a test has opened them, and imports `asgi.py` now
         observers = self._observers  # the page's, which are no option
         try:
             super().__init__(**options())
@@ -46,8 +52,7 @@ class DjangoWorkers(Workers):
         self._observers = observers
 
     async def __aenter__(self) -> Workers:
-        if not self.is_open:  # else the next line tells what is wrong
-            self.configure()
+        self.configure()
         return await super().__aenter__()
 
     @property
