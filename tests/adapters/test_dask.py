@@ -356,6 +356,23 @@ async def test_a_scheduler_that_dies(mortal: DaskCluster, gate: Gate) -> None:
         with anyio.fail_after(60), pytest.raises(WorkerDied, match="out of reach"):
             await running
         gate.open()
+        assert pool.stats().ready == 0
+        for value in (1, os.urandom(1_000_000)):  # which is scattered
+            with anyio.fail_after(60), pytest.raises(EngineFailed, match=r"not sent.* new pool"):
+                await pool.options(retries=2).run(work.echo, value)
+
+
+async def test_calls_while_a_client_gives_its_scheduler_up(
+    mortal: DaskCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with WorkerPool(DaskEngine(mortal.address, timeout=0.3)) as pool:
+        mortal.scheduler.kill()
+        with anyio.fail_after(60):
+            while "closing client" not in caplog.text:
+                with pytest.raises((WorkerDied, EngineFailed)):
+                    await pool.run(work.echo, 1)
+            with pytest.raises(EngineFailed, match="not sent"):
+                await pool.run(work.echo, 1)
 
 
 # --- opening ---

@@ -89,7 +89,7 @@ class DaskEngine(Engine):
         self._thread.join()
 
     def size(self) -> int:
-        return self._size
+        return 0 if self._tasks.is_lost() else self._size
 
     def submit(self, job: Job) -> Future[bytes]:
         return self._tasks.submit(job)
@@ -114,13 +114,14 @@ class DaskEngine(Engine):
             self._loop = asyncio.get_running_loop()
             self._closing = asyncio.Event()
             self._tasks = Tasks(client)
-            opened.set_result(None)
-            await self._closing.wait()
-            self._tasks.leave()
         except BaseException as error:
-            opened.set_exception(error)
-        finally:
             await _close(client, self._timeout)
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        await self._closing.wait()
+        self._tasks.leave()
+        await _close(client, self._timeout)
 
     async def _connect(self) -> Any:
         config: Any = dask.config

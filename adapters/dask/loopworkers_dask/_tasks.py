@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from distributed import KilledWorker
 
+from loopworkers import EngineFailed
 from loopworkers.engines import JobLost
 
 from ._once import LOST, MARK
@@ -45,6 +46,8 @@ class Tasks:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self._scheduler = client.scheduler.address
+        self._connection = client.scheduler_comm
         self._loop = asyncio.get_running_loop()
         self._numbers = count()
         self._prefix = uuid4().hex
@@ -62,6 +65,16 @@ class Tasks:
         client.subscribe_topic(self._topic, self._on_progress)
 
     # --- any thread --------------------------------------------------------------------------
+
+    def is_lost(self) -> bool:
+        """Whether the connection that it was made with has ended.
+
+        A client may find a scheduler again, which may be another one: without our plugin, and
+        without our subscription. One that gives up says of a task neither that it is lost nor that
+        it is refused while it closes.
+        """
+        client = self._client
+        return client.status != "running" or client.scheduler_comm is not self._connection
 
     def submit(self, job: Job) -> Future[bytes]:
         task = Task(job, f"{job.name}{MARK}{self._prefix}-{next(self._numbers)}")
@@ -112,7 +125,8 @@ class Tasks:
 
     def leave(self) -> None:
         """The client is about to be closed."""
-        self._client.unsubscribe_topic(self._topic)
+        if not self.is_lost():
+            self._client.unsubscribe_topic(self._topic)
         for job in self._jobs:
             job.cancel()
 
@@ -120,12 +134,16 @@ class Tasks:
         try:
             body = await self._client.scatter(task.job.body, hash=False)
         except Exception as error:
-            self._fail(task, error)
+            self._fail(task, self._not_sent(task) if self.is_lost() else error)
         else:
             self._send([task], [body])
 
     def _send(self, tasks: list[Task], bodies: Iterable[Any]) -> None:
         """One graph for all that has come meanwhile: each costs the scheduler about the same."""
+        if self.is_lost():
+            for task in tasks:
+                self._fail(task, self._not_sent(task))
+            return
         resources = tasks[0].job.resources
         try:
             remotes = self._client.map(
@@ -199,6 +217,12 @@ class Tasks:
             if isinstance(error, KilledWorker):
                 error = JobLost(f"at {error.last_worker.address} died")
             task.future.set_exception(error)
+
+    def _not_sent(self, task: Task) -> EngineFailed:
+        return EngineFailed(
+            f"{task.job.name} was not sent: the connection to the Dask scheduler at "
+            f"{self._scheduler} has ended; open a new pool, with a new DaskEngine"
+        )
 
     def _on_stopped(self, task: Task) -> None:
         self._fail(task, JobLost("was told to drop it"))
