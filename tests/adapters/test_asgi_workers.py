@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import current_thread
 from typing import Any
 
 import anyio
@@ -12,7 +14,7 @@ from contract_help import Gate, eventually
 from loopworkers_asgi import Lifespan, Workers, with_workers
 from web_help import answer, get, serving
 
-from loopworkers import PoolClosed
+from loopworkers import EngineUnsupported, ExecutorEngine, PoolClosed
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +51,24 @@ async def test_it_is_opened_once_at_a_time() -> None:
         with pytest.raises(RuntimeError, match="open already"):
             await workers.__aenter__()
         assert await workers.run(work.echo, 5) == 5
+
+
+async def test_an_engine_has_workers_of_its_own(server: str) -> None:
+    with ThreadPoolExecutor(2, "elsewhere") as executor:
+        with pytest.raises(EngineUnsupported, match="min_workers"):
+            Workers(ExecutorEngine(executor), min_workers=2)
+        workers = Workers(ExecutorEngine(executor))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                name = await workers.run(lambda: current_thread().name)
+                await answer(send, name.encode())
+
+        async with serving(with_workers(app, workers), server) as port:
+            assert (await get(port, "/health/ready")).body == b"ready\n"
+            assert (await get(port, "/")).body.startswith(b"elsewhere")
+            completed = b'{pool="workers",kind="ThreadPoolExecutor",outcome="completed"} 1'
+            assert completed in (await get(port, "/metrics")).body
 
 
 @pytest.mark.parametrize(

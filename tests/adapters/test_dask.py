@@ -19,6 +19,7 @@ import dask
 import dask_help as there
 from dask_help import DaskCluster, ended
 from distributed import Client, Security, get_worker
+from loopworkers_asgi import Workers
 from loopworkers_dask import DaskEngine
 
 from loopworkers import (
@@ -373,6 +374,18 @@ async def test_calls_while_a_client_gives_its_scheduler_up(
                     await pool.run(work.echo, 1)
             with pytest.raises(EngineFailed, match="not sent"):
                 await pool.run(work.echo, 1)
+
+
+async def test_in_an_application(mortal: DaskCluster) -> None:
+    with dask.config.set({"scheduler-address": mortal.address}):
+        workers = Workers("dask")
+        for _ in range(2):  # each life has an engine of its own
+            async with workers:
+                assert workers.readiness().is_ready
+                assert await workers.run(work.echo, 1) == 1
+        async with workers:
+            mortal.scheduler.kill()
+            await eventually(lambda: not workers.readiness().is_ready)
 
 
 # --- opening ---

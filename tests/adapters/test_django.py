@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -26,7 +27,7 @@ from django.test import AsyncClient
 from django.test.utils import override_settings
 from loopworkers_django import Page, workers, workers_asgi
 
-from loopworkers import PoolClosed, WorkerDied
+from loopworkers import ExecutorEngine, PoolClosed, WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +126,17 @@ async def test_functions_may_use_models(shop: Shop, kind: str) -> None:
     with configured(kind=kind, load_apps=True, preload="django_shop.models"):
         async with workers:
             assert await workers.run(label) == "django_shop.Item"
+
+
+async def test_an_engine_loads_no_apps(shop: Shop) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        elsewhere = {"kind": ExecutorEngine(executor), "measure_loop": False}
+        with override_settings(LOOPWORKERS=elsewhere):
+            async with workers:
+                assert await workers.run(work.echo, 5) == 5
+        loading = override_settings(LOOPWORKERS={**elsewhere, "load_apps": True})
+        with loading, pytest.raises(ImproperlyConfigured, match="preload"):
+            await workers.__aenter__()
 
 
 async def test_they_can_be_opened_without_a_server(shop: Shop) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from loopworkers import LoopDelay, PoolClosed, PoolStats, WorkerPool, loop_delay
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from loopworkers import CallEnd
+    from loopworkers.engines import Engine
+
+    Kind: TypeAlias = "Literal['process', 'isolate', 'thread', 'dask'] | Engine"
+
+_STARTED_HERE = ("process", "isolate", "thread")
 
 
 class Readiness(NamedTuple):
@@ -31,9 +36,11 @@ class Workers(Calls):
     `Lifespan`), and used in its handlers. It can be opened again after it was closed.
 
     Args:
-        kind: "process", "isolate" or "thread".
+        kind: "process", "isolate" or "thread"; or an engine, as `loopworkers.WorkerPool` takes it.
+            One that is an object serves one life of the application, one by name any number.
         min_workers: how many are started with the application and kept; until they have
-            started, `readiness` says no.
+            started, `readiness` says no. Default: 1. An engine starts its workers itself, and
+            is ready while it has one.
         grace: seconds that calls may still take when the application ends, before they are
             stopped. None: as long as they take.
         measure_loop: whether to measure how late the event loop is, for `metrics`.
@@ -46,9 +53,9 @@ class Workers(Calls):
 
     def __init__(
         self,
-        kind: Literal["process", "isolate", "thread"] = "process",
+        kind: Kind = "process",
         *,
-        min_workers: int = 1,
+        min_workers: int | None = None,
         grace: float | None = 10.0,
         measure_loop: bool = True,
         name: str = "workers",
@@ -56,14 +63,13 @@ class Workers(Calls):
     ) -> None:
         super().__init__(self, {})
         self.name = name
-        self._options: dict[str, Any] = {
-            "kind": kind,
-            "min_workers": min_workers,
-            "name": name,
-            **pool_options,
-        }
+        if min_workers is None and kind in _STARTED_HERE:
+            min_workers = 1
+        if min_workers is not None:
+            pool_options["min_workers"] = min_workers
+        self._options: dict[str, Any] = {"kind": kind, "name": name, **pool_options}
         WorkerPool(**self._options)  # raises for what is wrong with them
-        self._min_workers = min_workers
+        self._min_workers = 1 if min_workers is None else min_workers
         self._grace = grace
         self._measure_loop = measure_loop
         self._pool: WorkerPool | None = None

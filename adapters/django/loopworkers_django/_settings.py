@@ -17,8 +17,10 @@ def options() -> dict[str, Any]:
     """What `loopworkers_asgi.Workers` is made with."""
     options = _given()
     options.pop("retry_after", None)
+    # An engine's workers are started by others.
+    started_here = options.get("kind", "process") in ("process", "isolate", "thread")
     # Workers find the settings by their environment: not those that settings.configure() was given.
-    if options.pop("load_apps", True) and ENVIRONMENT_VARIABLE in os.environ:
+    if options.pop("load_apps", started_here) and ENVIRONMENT_VARIABLE in os.environ:
         preload = options.get("preload", ())
         given = (preload,) if isinstance(preload, str) else tuple(preload)
         options["preload"] = ("loopworkers_django._apps", *given)

@@ -29,8 +29,9 @@ class DjangoWorkers(Workers):
 
     - ``retry_after``: seconds, for the ``Retry-After`` of a 503 (1);
     - ``load_apps``: whether workers have the project's apps loaded, so that functions may use
-      models (True). Their ``AppConfig.ready()`` runs there too: for worker processes once, in
-      the one that they are forked from.
+      models (True, but not for an engine, whose workers are started elsewhere). Their
+      ``AppConfig.ready()`` runs there too: for worker processes once, in the one that they are
+      forked from.
     """
 
     def __init__(self) -> None:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from loopworkers_asgi import Page
     from quart import Quart
 
+    from loopworkers.engines import Engine
+
 
 class QuartWorkers(Workers):
     """The workers of a Quart or Quart-Trio application, open while it serves.
 
     Args:
         app: the application; without one, call `init_app` when there is one.
-        kind: "process", "isolate" or "thread".
+        kind: "process", "isolate" or "thread"; or an engine.
         retry_after: seconds, for the ``Retry-After`` of a 503.
         serve_endpoints: answer at ``/health/live``, ``/health/ready`` and ``/metrics``.
         page: a live page for people, ``Page()`` for one at ``/loopworkers``; see
@@ -36,7 +38,7 @@ class QuartWorkers(Workers):
     def __init__(
         self,
         app: Quart | None = None,
-        kind: Literal["process", "isolate", "thread"] = "process",
+        kind: Literal["process", "isolate", "thread", "dask"] | Engine = "process",
         *,
         retry_after: int = 1,
         serve_endpoints: bool = True,
