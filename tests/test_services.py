@@ -235,6 +235,7 @@ def test_report(service: Service) -> None:
     assert lines[0] == "day,orders,revenue,median order"
     assert [line.split(",")[0] for line in lines[1:]] == [str(n) for n in range(1, 1001)]
     assert service.ask("GET", "/report?days=1000&seed=7").body == answer.body
+    assert service.ask("HEAD", "/report").status == 405
 
 
 # --- what is refused -----------------------------------------------------------------------------
