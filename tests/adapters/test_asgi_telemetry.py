@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import contract_work as work
 import pytest
-from contract_help import Gate, run_script, succeed
+from contract_help import Gate, eventually, run_script, succeed
 from loopworkers_asgi import Workers
 
 from loopworkers import NotTransferable
@@ -72,7 +72,7 @@ async def test_the_context_travels_and_a_span_marks_the_call(spans: InMemorySpan
             mapped = [found async for found in workers.map(where, [1])]
             streamed = [found async for found in workers.stream(where_twice)]
         outside = await workers.run(work.echo, 5)
-        await anyio.sleep(0.01)  # spans end in callbacks of the futures
+        await eventually(lambda: len(spans.get_finished_spans()) == 4)
     mine = request.get_span_context()
     by_name = {span.name: span for span in spans.get_finished_spans()}
     call = by_name[f"run {__name__}.where"]
@@ -97,7 +97,7 @@ async def test_how_a_call_ended_is_in_its_span(spans: InMemorySpanExporter, gate
             await workers.run(int, "seven")
         with anyio.move_on_after(0.2):
             await workers.run(work.busy, str(gate))
-        await anyio.sleep(0.01)
+        await eventually(lambda: len(spans.get_finished_spans()) == 2)
     failed, cancelled = spans.get_finished_spans()
     assert (failed.name, failed.status.description) == ("run builtins.int", "ValueError")
     assert failed.events[0].name == "exception"
