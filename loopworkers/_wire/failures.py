@@ -44,27 +44,12 @@ def encode_failure(error: BaseException, skip_frames: int = 0) -> bytes:
 def _encode_one(error: BaseException) -> tuple[bytes | None, int]:
     """One exception without its chain, and its flags; None if it does not travel as itself."""
     if _is_raisable(error):
-        for value in (error, _Alone(error)):
-            try:
-                encoded = encode(value)
-                return b"".join(encoded.chunks), encoded.flags
-            except BaseException:  # hooks of user classes run here and may do anything
-                pass
+        try:
+            encoded = encode(error)
+            return b"".join(encoded.chunks), encoded.flags
+        except BaseException:  # hooks of user classes run here and may do anything
+            pass
     return None, 0
-
-
-class _Alone:
-    """Pickles as the exception does by itself, whatever `copyreg` has for its type.
-
-    There tblib, which comes with Dask, lets all exceptions take their tracebacks and chains along.
-    Those of a recursion without end are too deep to be pickled.
-    """
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __reduce__(self) -> Any:
-        return self._error.__reduce_ex__(5)
 
 
 def _describe(error: BaseException) -> tuple[str, str]:

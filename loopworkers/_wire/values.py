@@ -15,6 +15,7 @@ from _pickle import dumps as dumps
 from _pickle import loads as loads
 from _struct import Struct
 from _thread import get_ident
+from copyreg import dispatch_table
 
 from .by_value import Sink, by_value_dumps
 from .by_value import by_value as by_value
@@ -140,7 +141,17 @@ def reduce_special(obj: Any, handles: Handles | None) -> Any:
     if kind.__name__ == "_lru_cache_wrapper" and not importable(obj):
         # A cached function reduces to its name, which means nothing where it is by value.
         return _rebuild_cached, (obj.__wrapped__, obj.cache_parameters())
+    if isinstance(obj, BaseException) and _is_tblibs(dispatch_table.get(kind)):
+        return obj.__reduce_ex__(5)
     return NotImplemented
+
+
+def _is_tblibs(reducer: Any) -> bool:
+    """tblib, which comes with Dask, has exceptions take their chains and all frames along.
+
+    These can be too deep for pickle, and in a chain each would have what is behind it once more.
+    """
+    return getattr(reducer, "__module__", None) == "tblib.pickling_support"
 
 
 def _reduce_memoryview(view: memoryview) -> Any:

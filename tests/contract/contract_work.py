@@ -20,7 +20,7 @@ from contract_gate import *  # noqa: F403
 from contract_tasks import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 kept: list[Any] = []
 
@@ -195,15 +195,44 @@ class NotHereGroup(ExceptionGroup):
         return fail_while_loading, ()
 
 
-def recurse_with_tblib() -> None:
+def recurse_with_tblib(name: str) -> None:
     import tblib.pickling_support
 
     tblib.pickling_support.install()
-    _recurse()
+    try:
+        _recurse()
+    except RecursionError as error:
+        if name == "ExceptionGroup":
+            raise ExceptionGroup("several", [error]) from error
+        if name == "Custom":
+            raise Custom(1, error) from error  # type: ignore[arg-type]
+        raise
 
 
 def _recurse() -> None:
     _recurse()
+
+
+def chain_with_tblib(links: int) -> None:
+    import tblib.pickling_support
+
+    tblib.pickling_support.install()
+    error = None
+    for number in range(links):
+        try:
+            raise ValueError(str(number)) from error
+        except ValueError as raised:
+            error = raised
+    assert error is not None
+    raise error
+
+
+def caught(function: Callable[..., object], *args: object) -> Exception | None:
+    try:
+        function(*args)
+    except Exception as error:
+        return error
+    return None
 
 
 def throw_not_here(name: str, text: str) -> None:

@@ -29,6 +29,14 @@ async def failure(pool: WorkerPool, fn: Any, *args: Any) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
+def chain_of(error: BaseException | None) -> list[BaseException]:
+    links = []
+    while error is not None:
+        links.append(error)
+        error = error.__cause__ or error.__context__
+    return links
+
+
 async def test_type_arguments_and_attributes_arrive(kind: str) -> None:
     async with WorkerPool(kind, max_workers=1) as pool:
         for name, args in (
@@ -123,15 +131,28 @@ async def test_an_exception_that_cannot_be_built_again_arrives_as_a_named_error(
         assert await pool.run(work.echo, 1) == 1
 
 
-async def test_a_recursion_without_end_where_exceptions_take_their_tracebacks_along(
-    own_memory: str,
+@pytest.mark.parametrize("name", ["RecursionError", "ExceptionGroup", "Custom"])
+async def test_where_tblib_has_exceptions_take_their_tracebacks_along(
+    own_memory: str, name: str
 ) -> None:
+    """As it does once Dask was imported; and such a traceback may be too deep for pickle."""
     pytest.importorskip("tblib")
     async with WorkerPool(own_memory, max_workers=1) as pool:
-        error = await failure(pool, work.recurse_with_tblib)
-        assert type(error) is RecursionError
-        assert "maximum recursion depth" in str(error)
-        assert "recurse_with_tblib" in "".join(traceback.format_exception(error))
+        error = await failure(pool, work.recurse_with_tblib, name)
+        assert type(error).__name__ == name
+        inner = error if name == "RecursionError" else error.args[-1]
+        assert type(inner[0] if type(inner) is list else inner) is RecursionError
+        assert "_recurse" in "".join(traceback.format_exception(error))
+        returned = await pool.run(work.caught, work.recurse_with_tblib, name)
+        assert type(returned) is type(error)
+
+
+async def test_a_long_chain_with_tblib_is_no_longer_than_without(own_memory: str) -> None:
+    pytest.importorskip("tblib")
+    async with WorkerPool(own_memory, max_workers=1) as pool:
+        error = await failure(pool, work.chain_with_tblib, 30)
+        assert [str(link) for link in chain_of(error)][:30] == [str(n) for n in range(29, -1, -1)]
+        assert all(link.__traceback__ is None for link in chain_of(error)[1:])
 
 
 async def test_an_exception_whose_text_raises(kind: str) -> None:
