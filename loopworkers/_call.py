@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +16,7 @@ from ._wire.values import Encoded, by_value, dumps, encode, find_culprit, is_pla
 from .errors import NotTransferable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ._wire.definitions import Definition
     from ._workers.base import Worker
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 OnCancel = Literal["kill", "wait", "abandon"]
 # From Python 3.14: an argument of a partial for which the call's own go in.
 _PLACEHOLDER = getattr(functools, "Placeholder", object())
+
+
+def _are_resources(given: Any) -> bool:
+    return isinstance(given, Mapping) and all(
+        isinstance(name, str) and isinstance(amount, (int, float)) and 0 < amount < inf
+        for name, amount in given.items()  # pyright: ignore[reportUnknownVariableType]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,10 @@ class CallOptions:
         if self.on_cancel not in (None, "kill", "wait", "abandon"):
             raise ValueError(
                 f'on_cancel must be "kill", "wait" or "abandon", not {self.on_cancel!r}'
+            )
+        if self.resources is not None and not _are_resources(self.resources):
+            raise ValueError(
+                f"resources must be a mapping of names to positive amounts, not {self.resources!r}"
             )
         for name in ("chunksize", "in_flight"):
             value = getattr(self, name)

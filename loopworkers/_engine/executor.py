@@ -32,18 +32,25 @@ class ExecutorEngine(Engine):
         if not isinstance(executor, Executor):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"executor must be a concurrent.futures.Executor, not {executor!r}")
         self._executor = executor
+        self._is_over = False
         self.name = name or type(executor).__name__
         # Others may well run a call again when its worker has died: they are not known to do so.
         once = isinstance(executor, (ThreadPoolExecutor, ProcessPoolExecutor))
         self.capabilities = Capabilities(at_most_once=once)
 
     def size(self) -> int:
+        if self._is_over:
+            return 0
         # Not part of the interface, yet the standard library's, loky's and mpi4py's have it.
         known = getattr(self._executor, "_max_workers", None)
         return known if isinstance(known, int) else default_workers()
 
     def submit(self, job: Job) -> Future[bytes]:
-        return self._executor.submit(run_job, job.body)
+        try:
+            return self._executor.submit(run_job, job.body)
+        except RuntimeError:  # it is broken, or was shut down, and stays so
+            self._is_over = True
+            raise
 
     def stop(self, future: Future[bytes]) -> None:
         future.cancel()

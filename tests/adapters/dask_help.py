@@ -52,7 +52,16 @@ class DaskCluster:
                 60,
             )
             assert worker.poll() is None, log.read_text()
-        self.address: str = json.loads(self._file.read_text())["address"]
+        address = eventually_sync(self._find_address, 60)
+        assert address, (folder / "scheduler.log").read_text()
+        self.address: str = address
+
+    def _find_address(self) -> str | None:
+        try:
+            address: str = json.loads(self._file.read_text())["address"]
+        except (OSError, ValueError):  # it has not been written, or not to its end
+            return None
+        return address
 
     def add_worker(self) -> None:
         name = f"worker-{len(self.workers)}"

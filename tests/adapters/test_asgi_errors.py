@@ -13,7 +13,7 @@ from contract_help import Gate, eventually
 from loopworkers_asgi import ERRORS, Workers, error_response, with_workers
 from web_help import answer, connected, get, serving
 
-from loopworkers import CallTimeout, PoolFull, WorkerDied
+from loopworkers import CallTimeout, EngineFailed, PoolFull, WorkerDied
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +100,12 @@ async def test_a_response_that_has_begun_is_cut_off(app: App, server: str) -> No
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(PoolFull("x"), 503), (CallTimeout("x"), 504), (WorkerDied("x"), 500)],
+    [
+        (PoolFull("x"), 503),
+        (CallTimeout("x"), 504),
+        (WorkerDied("x"), 500),
+        (EngineFailed("x"), 503),
+    ],
 )
 def test_nothing_of_the_error_is_in_the_answer(error: Exception, status: int) -> None:
     error = type(error)("secret") if not isinstance(error, WorkerDied) else WorkerDied("secret")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import signal
+import socket
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -359,7 +362,10 @@ async def test_a_scheduler_that_dies(mortal: DaskCluster, gate: Gate) -> None:
         gate.open()
         assert pool.stats().ready == 0
         for value in (1, os.urandom(1_000_000)):  # which is scattered
-            with anyio.fail_after(60), pytest.raises(EngineFailed, match=r"not sent.* new pool"):
+            with (
+                anyio.fail_after(60),
+                pytest.raises(EngineFailed, match=r"cannot be sent.* new pool"),
+            ):
                 await pool.options(retries=2).run(work.echo, value)
 
 
@@ -372,8 +378,62 @@ async def test_calls_while_a_client_gives_its_scheduler_up(
             while "closing client" not in caplog.text:
                 with pytest.raises((WorkerDied, EngineFailed)):
                     await pool.run(work.echo, 1)
-            with pytest.raises(EngineFailed, match="not sent"):
+            with pytest.raises(EngineFailed, match="cannot be sent"):
                 await pool.run(work.echo, 1)
+
+
+async def test_what_was_lost_before_it_could_not_be_sent_again_is_told(
+    mortal: DaskCluster, gate: Gate
+) -> None:
+    async with WorkerPool(DaskEngine(mortal.address, timeout=5), retries=1) as pool:
+        running = pool.run(work.hold, str(gate))
+        await gate.begun()
+        mortal.scheduler.kill()
+        with anyio.fail_after(60), pytest.raises(EngineFailed, match="cannot be sent") as caught:
+            await running
+        gate.open()
+    assert "an earlier attempt may have run" in "".join(caught.value.__notes__)
+
+
+async def test_a_worker_that_does_not_answer(
+    mortal: DaskCluster, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopped, other = mortal.workers
+    os.kill(stopped.pid, signal.SIGSTOP)
+    with anyio.fail_after(60):
+        async with WorkerPool(DaskEngine(mortal.address, timeout=1)) as pool:
+            assert "did not tell within 1 s" in caplog.text
+            # Dask gives it its share; of the others one runs, and the rest wait.
+            calls = [pool.run(there.tell_pid_and_hold, str(gate)) for _ in range(6)]
+            assert await pid_of_body(gate) == other.pid
+            for call in calls:
+                call.cancel()
+            gate.open()
+            await eventually(lambda: pool._runner.lingering <= 3)
+            os.kill(stopped.pid, signal.SIGCONT)
+
+
+async def test_workers_that_come_and_go(tmp_path: Path) -> None:
+    with DaskCluster(tmp_path, workers=0) as cluster, anyio.fail_after(100):
+        async with WorkerPool(DaskEngine(cluster.address, timeout=1)) as pool:
+            assert pool.stats().ready == 0
+            small, large = pool.run(work.echo, 1), pool.run(len, os.urandom(1_000_000))
+            given_up = pool.run(len, os.urandom(1_000_000))
+            given_up.cancel()
+            await eventually(lambda: pool._runner.lingering == 0)
+            cluster.add_worker()
+            assert await small == 1
+            assert await large == 1_000_000
+            await eventually(lambda: pool.stats().ready == 1)
+            cluster.workers[0].kill()
+            await eventually(lambda: pool.stats().ready == 0)
+
+
+@pytest.mark.parametrize("resources", [{"GPU": [1]}, [("GPU", 1)], {1: 1}, {"GPU": math.nan}])
+async def test_what_are_no_resources(cluster: DaskCluster, resources: Any) -> None:
+    async with pool_on(cluster) as pool:
+        with pytest.raises(ValueError, match="resources must be a mapping"):
+            pool.options(resources=resources)
 
 
 async def test_in_an_application(mortal: DaskCluster) -> None:
@@ -397,6 +457,21 @@ async def test_nobody_there() -> None:
         async with WorkerPool(DaskEngine("tcp://127.0.0.1:9", timeout=0.5)):
             raise AssertionError("somebody was there")
     assert time.monotonic() - started < 20
+
+
+async def test_who_answers_and_says_nothing(silent: int) -> None:
+    started = time.monotonic()
+    with pytest.raises(EngineFailed, match="says no more"):
+        async with WorkerPool(DaskEngine(f"tcp://127.0.0.1:{silent}", timeout=0.5)):
+            raise AssertionError("it has said something")
+    assert time.monotonic() - started < 30
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """Its port: the kernel takes connections, and nobody reads from them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 async def test_no_address() -> None:

@@ -420,6 +420,7 @@ async def test_an_executor_that_was_shut_down() -> None:
         with pytest.raises(RuntimeError, match="after shutdown"):
             await pool.run(work.echo, 1)
         assert pool.stats().failed == 1
+        assert pool.stats().ready == 0
 
 
 # --- opening and closing ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-from loopworkers import CallTimeout, PoolFull, WorkerDied
+from loopworkers import CallTimeout, EngineFailed, PoolFull, WorkerDied
 
 from ._respond import respond
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("loopworkers")
 
 #: The errors that `error_response` has an answer for.
-ERRORS: tuple[type[Exception], ...] = (PoolFull, CallTimeout, WorkerDied)
+ERRORS: tuple[type[Exception], ...] = (PoolFull, CallTimeout, WorkerDied, EngineFailed)
 
 
 class ErrorResponse(NamedTuple):
@@ -36,8 +36,8 @@ def error_response(error: BaseException, *, retry_after: int = 1) -> ErrorRespon
     Args:
         retry_after: seconds, for the ``Retry-After`` of the 503.
 
-    `PoolFull` is 503, `CallTimeout` 504, `WorkerDied` 500; the last is logged, by the logger
-    "loopworkers", with its traceback and that of the worker if there is one.
+    `PoolFull` is 503, `CallTimeout` 504, `WorkerDied` 500, `EngineFailed` 503 without a
+    ``Retry-After``. The last two are logged, by the logger "loopworkers", with their tracebacks.
     """
     if isinstance(error, PoolFull):
         extra = [(b"retry-after", b"%d" % retry_after)]
@@ -47,6 +47,9 @@ def error_response(error: BaseException, *, retry_after: int = 1) -> ErrorRespon
     if isinstance(error, WorkerDied):
         _logger.error("a request failed: %s", error, exc_info=error)
         return _response(500, "the work failed")
+    if isinstance(error, EngineFailed):
+        _logger.error("a request failed: %s", error, exc_info=error)
+        return _response(503, "the workers are out of reach")
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("loopworkers")
 
+_COUNT_EVERY = 2.0  # seconds
+
 
 class DaskEngine(Engine):
     """Runs the calls of a pool on the workers of a Dask cluster.
@@ -34,7 +37,7 @@ class DaskEngine(Engine):
             Default: where Dask's own client finds it, that is, its configuration or
             ``DASK_SCHEDULER_ADDRESS``.
         security: a `distributed.Security`, for TLS.
-        timeout: seconds in which the scheduler must answer.
+        timeout: seconds in which the scheduler must answer; opening takes four times that at most.
         at_most_once: never run a call a second time, whatever dies. Dask itself repeats a task
             whose worker has died, or whose result was lost with its worker; a small plugin in the
             scheduler keeps it from doing so with these calls. False leaves the scheduler alone.
@@ -106,20 +109,12 @@ class DaskEngine(Engine):
         except BaseException as error:
             opened.set_exception(error)
             return
-        try:
-            await check_versions(client)
-            if self.capabilities.at_most_once:
-                await client.register_plugin(RunOnce())
-            self._size = sum((await client.nthreads()).values())
-            self._loop = asyncio.get_running_loop()
-            self._closing = asyncio.Event()
-            self._tasks = Tasks(client)
-        except BaseException as error:
-            await _close(client, self._timeout)
-            opened.set_exception(error)
-            return
+        self._loop = asyncio.get_running_loop()
+        self._closing = asyncio.Event()
         opened.set_result(None)
+        counting = asyncio.ensure_future(self._count(client))
         await self._closing.wait()
+        counting.cancel()
         self._tasks.leave()
         await _close(client, self._timeout)
 
@@ -141,13 +136,37 @@ class DaskEngine(Engine):
             **self._options,
         )
         try:
-            return await client
-        except Exception as error:  # a TypeError, for one, if TLS is wanted and not set up
+            # The client's own limit is for the first answer; of later ones the same is expected.
+            await asyncio.wait_for(_started(client), 2 * self._timeout)
+            await asyncio.wait_for(self._set_up(client), 2 * self._timeout)
+        except BaseException as error:  # a TypeError, for one, if TLS is wanted and not set up
             await _close(client, self._timeout)
+            if isinstance(error, EngineFailed) or not isinstance(error, Exception):
+                raise
             raise EngineFailed(
-                f"no Dask scheduler answers at {address} within {self._timeout} s ({error}); see "
-                "that it runs, and whether it wants TLS"
+                f"no Dask scheduler answers at {address} within {self._timeout} s "
+                f"({str(error) or 'it has begun to, and says no more'}); see that it runs, and "
+                "whether it wants TLS"
             ) from error
+        return client
+
+    async def _set_up(self, client: Any) -> None:
+        await check_versions(client, self._timeout)
+        if self.capabilities.at_most_once:
+            await client.register_plugin(RunOnce())
+        self._size = sum((await client.nthreads()).values())
+        self._tasks = Tasks(client)
+
+    async def _count(self, client: Any) -> None:
+        """Workers come and go."""
+        while True:
+            await asyncio.sleep(_COUNT_EVERY)
+            with suppress(Exception):  # the scheduler is gone, which `Tasks.is_lost` tells
+                self._size = sum((await client.nthreads()).values())
+
+
+async def _started(client: Any) -> None:
+    await client
 
 
 async def _close(client: Any, timeout: float) -> None:

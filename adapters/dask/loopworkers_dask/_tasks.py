@@ -77,7 +77,8 @@ class Tasks:
         return client.status != "running" or client.scheduler_comm is not self._connection
 
     def submit(self, job: Job) -> Future[bytes]:
-        task = Task(job, f"{job.name}{MARK}{self._prefix}-{next(self._numbers)}")
+        name = job.name.encode("utf-8", "replace").decode()  # it may have half a surrogate pair
+        task = Task(job, f"{name}{MARK}{self._prefix}-{next(self._numbers)}")
         self._new.append(task)
         self._wake()
         return task.future
@@ -131,12 +132,22 @@ class Tasks:
             job.cancel()
 
     async def _scatter(self, task: Task) -> None:
-        try:
-            body = await self._client.scatter(task.job.body, hash=False)
-        except Exception as error:
-            self._fail(task, self._not_sent(task) if self.is_lost() else error)
-        else:
-            self._send([task], [body])
+        while not self.is_lost():
+            if task in self._stopping:
+                self._on_stopped(task)
+                return
+            try:
+                body = await self._client.scatter(task.job.body, hash=False)
+            except TimeoutError:
+                pass  # no worker is there yet; tasks without data wait for one, too
+            except Exception as error:
+                if not self.is_lost():
+                    self._fail(task, error)
+                    return
+            else:
+                self._send([task], [body])
+                return
+        self._fail(task, self._not_sent(task))
 
     def _send(self, tasks: list[Task], bodies: Iterable[Any]) -> None:
         """One graph for all that has come meanwhile: each costs the scheduler about the same."""
@@ -165,10 +176,11 @@ class Tasks:
     # --- and back -------------------------------------------------------------------------------
 
     async def _follow(self, task: Task) -> None:
-        error = await task.remote.exception()
+        remote = task.remote  # which is dropped when the task ends otherwise
+        error = await remote.exception()
         if error is not None:
             self._fail(task, error)
-        elif task.remote.status == "cancelled":
+        elif remote.status == "cancelled":
             if task not in self._stopping:  # which knows when its body has ended
                 self._fail(task, JobLost("is out of reach, and what it had with it"))
         else:
@@ -220,7 +232,7 @@ class Tasks:
 
     def _not_sent(self, task: Task) -> EngineFailed:
         return EngineFailed(
-            f"{task.job.name} was not sent: the connection to the Dask scheduler at "
+            f"{task.job.name} cannot be sent: the connection to the Dask scheduler at "
             f"{self._scheduler} has ended; open a new pool, with a new DaskEngine"
         )
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Any
 
 from loopworkers import EngineFailed
+
+_logger = logging.getLogger("loopworkers")
 
 # What travels between here and there is understood by the same version only. Of Dask's own packages
 # Dask itself warns.
 _PACKAGES = ("loopworkers", "loopworkers-dask")
 
 
-async def check_versions(client: Any) -> None:
+async def check_versions(client: Any, patience: float) -> None:
     """Raise EngineFailed, with a line for each difference, if it does not."""
-    found = await client.get_versions(packages=list(_PACKAGES))
+    try:
+        found = await asyncio.wait_for(client.get_versions(packages=list(_PACKAGES)), patience)
+    except TimeoutError:
+        # One is stopped, or in C code that keeps the GIL. Its calls fail if its versions differ.
+        _logger.warning(
+            "some workers of the Dask cluster did not tell within %s s which versions they have",
+            patience,
+        )
+        return
     here = _relevant(found["client"])
     others = {"the scheduler": found["scheduler"]}
     others |= {f"worker {address}": versions for address, versions in found["workers"].items()}
