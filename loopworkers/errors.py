@@ -95,9 +95,14 @@ class WorkerDied(LoopworkersError):
             how = "ended for an unknown reason"
         if not self.ran_for:
             return f"the {self.kind} worker for {self.call} {how}; the call had not begun"
+        # A reason comes from what only knows what a worker was given, not what it has begun.
+        when = (
+            f" while it ran {self.call} (for {self.ran_for:.3f} s)"
+            if self.reason is None
+            else f", {self.ran_for:.3f} s after it was given {self.call}"
+        )
         return (
-            f"the {self.kind} worker {how} while it ran {self.call} "
-            f"(for {self.ran_for:.3f} s); the call was not repeated, "
+            f"the {self.kind} worker {how}{when}; the call was not repeated, "
             "pass retries= to run it again on another worker"
         )
 
