@@ -446,6 +446,7 @@ async def test_in_an_application(mortal: DaskCluster) -> None:
         async with workers:
             mortal.scheduler.kill()
             await eventually(lambda: not workers.readiness().is_ready)
+            assert "out of reach" in workers.readiness().why
 
 
 # --- opening ---

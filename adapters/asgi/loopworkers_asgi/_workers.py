@@ -166,6 +166,8 @@ class Workers(Calls):
             return Readiness(False, "draining")
         needed = min(1, self._min_workers) if self._is_warm else self._min_workers
         ready = self._pool.stats().ready
+        if not ready and self._options["kind"] not in _STARTED_HERE:
+            return Readiness(False, "the engine has no workers, or is out of reach")
         if ready < needed:
             return Readiness(False, f"{ready} of {needed} workers have started")
         self._is_warm = True
