@@ -44,17 +44,20 @@ async def test_one_that_sleeps_in_c_is_written_off_and_replaced(gate: Gate) -> N
 
 
 STUCK = """
-import asyncio, atexit, sys
+import asyncio, atexit, os, sys
 from loopworkers import WorkerPool
 
 atexit.register(print, "handlers ran")
 
+def begin_and_compute():
+    open("begun", "w").close()
+    sum(range(10**12))
+
 async def main():
     async with WorkerPool("isolate", max_workers=1) as pool:
-        future = pool.run(sum, range(10**12))
-        while pool.stats().idle or not pool.stats().workers:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.3)
+        future = pool.run(begin_and_compute)
+        while not os.path.exists("begun"):
+            await asyncio.sleep(0.01)
         future.cancel()
         print(await pool.run(len, "abc"))
         while not pool.stats().stuck:
