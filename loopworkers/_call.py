@@ -86,6 +86,7 @@ class Call:
     timer: Any = None
     timed_out = False
     progress = b""  # what an engine told last
+    lost_before = ""  # how an engine lost it, before it was tried again
 
     def __init__(self, pool: Any, id: int, function: Any, body: Any, options: CallOptions) -> None:
         self.pool = pool

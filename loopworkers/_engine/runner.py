@@ -50,7 +50,6 @@ class EngineRunner(Runner):
         self._most = max_workers
         self._queue: OrderedDict[int, Call] = OrderedDict()  # by call; none that has ended
         self._held: dict[int, Future[bytes]] = {}  # by call; what the engine has of us
-        self._earlier: dict[int, str] = {}  # by call that is tried again; how it was lost before
         self._given_up: set[int] = set()  # calls that have ended, while their bodies have not
         self._news: deque[Callable[[], None]] = deque()
         self._woken = False
@@ -105,8 +104,6 @@ class EngineRunner(Runner):
         except Exception as error:
             call.sent_at = 0.0  # it has not begun
             self._settle_failure(call, error)
-            if call.id not in self._queue:
-                self._earlier.pop(call.id, None)
             return
         self._held[call.id] = future
         future.add_done_callback(partial(self._tell_done, call))
@@ -114,8 +111,7 @@ class EngineRunner(Runner):
     def withdraw(self, call: Call) -> Future[bytes] | None:
         self._hear_news()  # its answer may have come
         # A body that never ends must not have the calls behind it pile up that were given up.
-        if self._queue.pop(call.id, None) is not None:
-            self._earlier.pop(call.id, None)
+        self._queue.pop(call.id, None)
         return self._held.get(call.id)
 
     def give_up(self, call: Call, running_on: Future[bytes], *, stop: bool) -> None:
@@ -164,8 +160,6 @@ class EngineRunner(Runner):
             self._settler.room_was_made()
         elif call.id in self._settler.unsettled:
             self._settle(call, future)
-            if call.id not in self._queue:
-                self._earlier.pop(call.id, None)
         self._feed()
         self._tell_of_end()
 
@@ -198,7 +192,7 @@ class EngineRunner(Runner):
             reason = _reason(error)
         elif isinstance(error, Exception):
             error.add_note(f"raised by engine {self._engine.name}, not by {call.name}")
-            self._note_earlier(call, error)
+            _note_earlier(call, error)
             self._settler.fail(call, error)
             return
         else:
@@ -207,21 +201,14 @@ class EngineRunner(Runner):
             call.retries -= 1
             self._settler.counters.retried += 1
             self._queue[call.id] = call
-            self._earlier[call.id] = reason
+            call.lost_before = reason
             # In the loop's next turn: an engine that fails at once must not keep it here.
             self._loop.call_soon(self._feed)
             return
         death = self._settler.death(call, Exit(reason=reason))
         death.__cause__ = error
-        self._note_earlier(call, death)
+        _note_earlier(call, death)
         self._settler.fail(call, death)
-
-    def _note_earlier(self, call: Call, error: BaseException) -> None:
-        if call.id in self._earlier:
-            error.add_note(
-                f"an earlier attempt may have run: the {self._engine.name} worker "
-                f"{self._earlier[call.id]}"
-            )
 
     # --- the end ---------------------------------------------------------------------------------
 
@@ -264,6 +251,13 @@ class EngineRunner(Runner):
             ready=size,
             idle=max(size - len(self._held), 0),
             waiting=len(self._queue),
+        )
+
+
+def _note_earlier(call: Call, error: BaseException) -> None:
+    if call.lost_before:
+        error.add_note(
+            f"an earlier attempt may have run: the {call.pool.kind} worker {call.lost_before}"
         )
 
 
