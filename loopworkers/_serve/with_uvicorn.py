@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from .._cluster.member import Member
     from .application import Watched
 
-# Clients that send one request after the other are told to close with a response; what has been
-# silent for so long is closed without one.
-_LINGER = 1.0
-# What has connected gets so long to send its first request.
-_FIRST_REQUEST = 2.0
 # uvicorn has no event for this, and looks ten times a second itself.
 _LOOK_EVERY = 0.02
+# How often it is looked, rather than for how long: where nobody gets a processor for a second, no
+# client can send anything either. Clients that send one request after the other are told to close
+# with a response; what stays silent for a second is closed without one.
+_LINGER = 50
+# What has connected gets so much more to send its first request.
+_FIRST_REQUEST = 50
 
 
 class _Server(uvicorn.Server):
@@ -48,12 +49,14 @@ class _Server(uvicorn.Server):
         # What was just accepted is not among its connections yet.
         await anyio.sleep(_LOOK_EVERY)
         connections = self.server_state.connections
-        with anyio.move_on_after(_LINGER):
-            while connections:  # noqa: ASYNC110
-                await anyio.sleep(_LOOK_EVERY)
-        with anyio.move_on_after(_FIRST_REQUEST - _LINGER):
-            while any(getattr(each, "cycle", self) is None for each in connections):  # noqa: ASYNC110
-                await anyio.sleep(_LOOK_EVERY)
+        for _ in range(_LINGER):
+            if not connections:
+                return
+            await anyio.sleep(_LOOK_EVERY)
+        for _ in range(_FIRST_REQUEST):
+            if not any(getattr(each, "cycle", self) is None for each in connections):
+                return
+            await anyio.sleep(_LOOK_EVERY)
 
 
 async def serve(member: Member, app: Watched, options: dict[str, Any]) -> None:
