@@ -47,6 +47,16 @@ def _without_terminated(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
+def _ignore_unawaited() -> None:
+    """The exception may hit between the making of a coroutine and its first step."""
+    warnings = sys.modules.get("warnings")
+    try:
+        if warnings is not None:
+            warnings.simplefilter("ignore", RuntimeWarning)
+    except (AttributeError, NameError):
+        pass  # the worker's thread is just importing it, and has made no coroutine so far
+
+
 class Stopper:
     """Waits for orders in a thread of its own until `finish`.
 
@@ -83,9 +93,7 @@ class Stopper:
                 self.tell_unwound()
             if order == SOFT:
                 sys.unraisablehook = _without_terminated
-                # It may hit between the making of a coroutine and its first step.
-                if (warnings := sys.modules.get("warnings")) is not None:
-                    warnings.simplefilter("ignore", RuntimeWarning)
+                _ignore_unawaited()
                 self._raise(self._once())
             else:
                 # Finalizers are killed as well, and would print that they were.

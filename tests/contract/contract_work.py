@@ -341,3 +341,8 @@ def stream_of_user(count: int) -> Iterator[Any]:
 
 def user_for(_: Any) -> Any:
     return user.get()
+
+
+def busy_while_a_module_is_half_imported(folder: str) -> None:
+    sys.modules["warnings"] = type(sys)("warnings")
+    busy(folder)  # noqa: F405

@@ -19,7 +19,8 @@ pytestmark = [no_isolates]
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("fn", [work.swallow_everything, work.nested_finally,
-                                work.swallow_in_generator, work.busy_in_thread_too])  # fmt: skip
+                                work.swallow_in_generator, work.busy_in_thread_too,
+                                work.busy_while_a_module_is_half_imported])  # fmt: skip
 async def test_a_loop_that_swallows_everything_is_stopped(fn: object, gate: Gate) -> None:
     async with WorkerPool("isolate", max_workers=1) as pool:
         future = pool.run(fn, str(gate))  # type: ignore[call-overload]
