@@ -354,7 +354,8 @@ async def test_a_lost_job_fails_its_call_alone() -> None:
     async with WorkerPool(engine) as pool:
         lost, other = pool.run(work.echo, 1), pool.run(work.echo, 2)
         engine.fail_next(JobLost("was struck by lightning"))
-        with pytest.raises(WorkerDied, match=r"lightning, \d\.\d+ s after it was given") as caught:
+        told = r"hand worker was struck by lightning, \d\.\d+ s after it was given"
+        with pytest.raises(WorkerDied, match=told) as caught:
             await lost
         assert caught.value.kind == "hand"
         engine.run_next()
